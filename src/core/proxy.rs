@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use http::Uri;
+
 /// The values of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyVariables {
@@ -14,8 +16,14 @@ pub struct ProxyVariables {
 }
 
 impl ProxyVariables {
-    /// Returns the proxy for a server; `None` for a direct connection.
-    pub fn proxy_for(&self, scheme: &str, host: &str, port: u16) -> Option<&str> {
+    /// Returns the proxy for the server of a URL; `None` for a direct connection.
+    pub fn proxy_of(&self, url: &Uri) -> Option<&str> {
+        let scheme = url.scheme_str().unwrap_or("https");
+        let port = url.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        self.proxy_for(scheme, url.host()?, port)
+    }
+
+    fn proxy_for(&self, scheme: &str, host: &str, port: u16) -> Option<&str> {
         let proxy = if scheme == "https" {
             &self.https
         } else {
@@ -157,6 +165,18 @@ mod tests {
         );
         assert_eq!(variables.proxy_for("https", "direct.example.com", 443), None);
         assert_eq!(variables.proxy_for("http", "api.example.com", 80), None);
+        for (url, port) in [
+            ("https://[2001:db8::1]/?location", "443"),
+            ("https://[2001:db8::1]:8443/", "8443"),
+        ] {
+            let url = url.parse().unwrap();
+            assert_eq!(variables.proxy_of(&url), Some("proxy:3128"));
+            let exempt = ProxyVariables {
+                no_proxy: Some(format!("[2001:db8::1]:{port}")),
+                ..variables.clone()
+            };
+            assert_eq!(exempt.proxy_of(&url), None);
+        }
         for (given, used) in [
             ("proxy:3128", "http://proxy:3128"),
             ("https://proxy", "https://proxy"),

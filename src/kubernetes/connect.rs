@@ -205,15 +205,8 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
 
 /// Returns the proxy for the server of a cluster. `proxy-url` has no exceptions, as in kubectl.
 fn proxy(cluster: &Cluster, server: &Uri, variables: &ProxyVariables) -> Option<String> {
-    if let Some(proxy) = cluster.proxy_url.clone().filter(|proxy| !proxy.is_empty()) {
-        return Some(proxy);
-    }
-    let scheme = server.scheme_str().unwrap_or("https");
-    let port = server
-        .port_u16()
-        .unwrap_or(if scheme == "https" { 443 } else { 80 });
-    let proxy = variables.proxy_for(scheme, server.host()?, port);
-    proxy.map(ToOwned::to_owned)
+    let own = cluster.proxy_url.clone().filter(|proxy| !proxy.is_empty());
+    own.or_else(|| variables.proxy_of(server).map(ToOwned::to_owned))
 }
 
 #[cfg(test)]

@@ -110,11 +110,5 @@ async fn reach(collector: &Collector<'_>, service: Service, url: &str) -> Reacha
 }
 
 fn proxy_for(collector: &Collector<'_>, url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (authority, if scheme == "https" { 443 } else { 80 }),
-    };
-    collector.proxies.proxy_for(scheme, host, port).map(with_scheme)
+    collector.proxies.proxy_of(&url.parse().ok()?).map(with_scheme)
 }
