@@ -26,36 +26,22 @@ pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Pla
     let (sha256_before, sha256_after) = (digest(write.before), digest(write.after));
     let (added, removed) = (plan.added(), plan.removed());
     let (bucket, call) = (write.bucket, write.call);
+    macro_rules! log {
+        ($level:ident, $message:literal, $($field:ident = $value:expr),+) => {
+            tracing::$level!(
+                bucket, call, grants, namespace, identity, identity_digest, $($field = $value,)+
+                sha256_before, sha256_after, added, removed, $message
+            )
+        };
+    }
     match write.answer {
-        Ok(request_id) => tracing::info!(
-            bucket,
-            call,
-            grants,
-            namespace,
-            identity,
-            identity_digest,
-            request_id = request_id.unwrap_or_default(),
-            sha256_before,
-            sha256_after,
-            added,
-            removed,
-            "policy written"
-        ),
-        Err(error) => tracing::warn!(
-            bucket,
-            call,
-            grants,
-            namespace,
-            identity,
-            identity_digest,
+        Ok(id) => log!(info, "policy written", request_id = id.unwrap_or_default()),
+        Err(error) => log!(
+            warn,
+            "failed to write policy",
             request_id = error.request_id.as_deref().unwrap_or_default(),
             code = error.code,
-            had_no_effect = error.had_no_effect(),
-            sha256_before,
-            sha256_after,
-            added,
-            removed,
-            "failed to write policy"
+            had_no_effect = error.had_no_effect()
         ),
     }
 }
