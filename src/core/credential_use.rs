@@ -142,16 +142,12 @@ mod tests {
 
     use super::*;
     use crate::api::StatementRole;
+    use crate::core::grant::spec_with;
 
     const ROLE: &str = "acs:ram::65432:role/w";
 
     fn spec(credentials: &serde_json::Value) -> GrantSpec {
-        serde_json::from_value(json!({
-            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
-            "grantee": {"accountUID": "12345"},
-            "credentials": credentials,
-        }))
-        .unwrap()
+        spec_with(&json!({"credentials": credentials}))
     }
 
     fn identity(spec: &GrantSpec) -> Identity {

@@ -100,6 +100,18 @@ pub struct GrantObject {
     pub only_stored: OnlyStored,
 }
 
+/// Returns a spec with these fields beside its bucket and its grantee.
+#[cfg(test)]
+pub(crate) fn spec_with(fields: &serde_json::Value) -> GrantSpec {
+    let mut spec = serde_json::json!({
+        "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+        "grantee": {"accountUID": "12345"},
+    });
+    let fields = fields.as_object().unwrap().clone();
+    spec.as_object_mut().unwrap().extend(fields);
+    serde_json::from_value(spec).unwrap()
+}
+
 #[cfg(test)]
 impl GrantObject {
     /// Returns a grant without spec and status, with its name as uid.

@@ -39,20 +39,17 @@ mod tests {
 
     use super::*;
     use crate::api::Requests;
+    use crate::core::job::spec_with;
 
     fn job(spec: &JobSpec) -> JobObject {
         JobObject::bare("media", "scores", Ok(spec.clone()))
     }
 
     fn spec(more: &serde_json::Value) -> JobSpec {
-        let mut spec = json!({
-            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "source": {"uris": ["oss://pics/a.jpg"]},
-        });
-        let members = more.as_object().unwrap().clone();
-        spec.as_object_mut().unwrap().extend(members);
-        serde_json::from_value(spec).unwrap()
+        let mut fields = json!({"source": {"uris": ["oss://pics/a.jpg"]}});
+        let more = more.as_object().unwrap().clone();
+        fields.as_object_mut().unwrap().extend(more);
+        spec_with(&fields)
     }
 
     #[test]

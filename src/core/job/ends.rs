@@ -207,6 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::job::spec_with;
     use crate::core::refusal::Refusal;
 
     fn error(kind: CloudErrorKind, code: &str, action: Option<&'static str>) -> CloudError {
@@ -224,12 +225,7 @@ mod tests {
     }
 
     fn spec(source: &serde_json::Value) -> JobSpec {
-        let spec = json!({
-            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "source": source, "activeDeadlineSeconds": 60,
-        });
-        serde_json::from_value(spec).unwrap()
+        spec_with(&json!({"source": source, "activeDeadlineSeconds": 60}))
     }
 
     fn message(end: End) -> String {

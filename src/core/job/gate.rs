@@ -187,29 +187,21 @@ mod tests {
     use super::*;
     use crate::api::GrantReason;
     use crate::core::condition_builder::ConditionsBuilder;
-    use crate::core::job::parse_spec;
+    use crate::core::grant::spec_with as grant_spec_with;
+    use crate::core::job::{parse_spec, spec_with};
 
     const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
     fn job_spec(source: &serde_json::Value) -> JobSpec {
-        serde_json::from_value(json!({
-            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "grantRef": {"name": "pics", "namespace": "media"},
-            "source": source,
-        }))
-        .unwrap()
+        spec_with(&json!({"source": source, "grantRef": {"name": "pics", "namespace": "media"}}))
     }
 
     fn grant_spec(access: &serde_json::Value) -> GrantSpec {
-        serde_json::from_value(json!({
-            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
-            "grantee": {"accountUID": "12345"},
+        grant_spec_with(&json!({
             "credentials": {"source": "Operator"},
             "allowedConsumers": {"namespaces": ["scoring"]},
             "access": access,
         }))
-        .unwrap()
     }
 
     /// The decision about a job in a namespace, for a live grant that was written so many seconds ago.

@@ -30,7 +30,7 @@ fn job(scored: bool) -> JobObject {
         "credentials": {"source": "Secret", "secretRef": {"name": "imm-caller"}},
         "grantRef": {"name": "photos"},
         "source": {"prefix": {"bucket": "pics"}},
-        "threshold": {"minimum": "0.5"},
+        "thresholds": {"minScore": "0.5"},
     }))
     .unwrap();
     let mut before = ConditionsBuilder::new(&[], 1, NOW);
@@ -166,6 +166,32 @@ fn the_credentials_are_valid_once_a_call_was_made_with_them() {
         for phase in &phases {
             assert_eq!(status(&progress, phase), valid, "{phase:?} after {answer:?}");
         }
+    }
+}
+
+#[test]
+fn the_threshold_is_reported_after_the_first_score() {
+    let job = job(true);
+    let spec = job.spec.clone().unwrap();
+    for (score, expected) in [
+        (None, None),
+        (Some("0.5"), Some("ThresholdMet=T/WithinThreshold")),
+        (Some("0.49"), Some("ThresholdMet=F/BelowThreshold")),
+    ] {
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (1, true), NOW, "uid");
+        let item = SourceItem {
+            uri: "oss://pics/1.jpg".to_owned(),
+            resume_after: Some("1.jpg".to_owned()),
+            reject_code: None,
+        };
+        assert!(add_items(&mut progress, vec![item], true));
+        let index = progress.take_next(NOW).unwrap().index;
+        if let Some(score) = score {
+            apply_response(&mut progress, index, Ok(score.to_owned()), NOW);
+        }
+        let conditions = job_status(&job, &Phase::Scoring(1), Some(&progress), NOW).conditions;
+        let mut found = conditions.iter().filter(|c| c.is(JobCondition::ThresholdMet));
+        assert_eq!(found.next().map(shown).as_deref(), expected, "{score:?}");
     }
 }
 

@@ -234,19 +234,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{JobSpec, JobStatus};
-    use crate::core::job::{KnownFacts, add_listed, deny_objects, resume_progress};
+    use crate::api::JobStatus;
+    use crate::core::job::{KnownFacts, add_listed, deny_objects, resume_progress, spec_with};
     use crate::core::refusal::Refusal;
 
     /// Returns a job whose canary call is in flight.
     fn at_the_canary_call(known: KnownFacts) -> Progress {
         let uris = ["oss://pics/regional/a.jpg", "oss://pics/b.jpg"];
-        let spec: JobSpec = serde_json::from_value(json!({
-            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "source": {"uris": uris},
-        }))
-        .unwrap();
+        let spec = spec_with(&json!({"source": {"uris": uris}}));
         let now = Timestamp::UNIX_EPOCH;
         let mut progress = resume_progress(&spec, &JobStatus::default(), (2, true), now, "uid");
         *progress.known_mut() = known;
@@ -343,13 +338,10 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let proven = |code: &str, scored: bool| {
             let uris: Vec<String> = (0..9).map(|n| format!("oss://pics/{n}.jpg")).collect();
-            let spec: JobSpec = serde_json::from_value(json!({
-                "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-                "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
+            let spec = spec_with(&json!({
                 "source": {"uris": uris},
                 "failureRules": [{"codes": ["Known"], "action": "IgnoreItem"}],
-            }))
-            .unwrap();
+            }));
             let mut progress = resume_progress(&spec, &JobStatus::default(), (9, true), now, "uid");
             add_listed(&mut progress, &uris);
             for call in 0..8 {

@@ -219,14 +219,10 @@ mod tests {
 
     use super::*;
     use crate::api::Cursor;
+    use crate::core::job::spec_with;
 
     fn spec(source: &serde_json::Value) -> JobSpec {
-        serde_json::from_value(json!({
-            "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-            "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-            "source": source,
-        }))
-        .unwrap()
+        spec_with(&json!({"source": source}))
     }
 
     fn found(key: &str) -> SourceItem {

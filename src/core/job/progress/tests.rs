@@ -5,18 +5,12 @@ use serde_json::json;
 use super::*;
 use crate::api::{JobSpec, JobStatus};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::job::SourceItem;
+use crate::core::job::{SourceItem, spec_with};
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
 fn spec(source: &serde_json::Value) -> JobSpec {
-    serde_json::from_value(json!({
-        "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-        "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-        "source": source,
-        "backoffLimitPerItem": 9,
-    }))
-    .unwrap()
+    spec_with(&json!({"source": source, "backoffLimitPerItem": 9}))
 }
 
 /// A job whose first item is scored. `listed` says whether its spec lists the images.

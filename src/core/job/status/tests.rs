@@ -6,19 +6,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::job::{SourceItem, add_items, apply_response, resume_progress};
+use crate::core::job::{SourceItem, add_items, apply_response, resume_progress, spec_with};
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
 fn spec(thresholds: &Value) -> JobSpec {
-    serde_json::from_value(json!({
-        "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-        "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-        "source": {"prefix": {"bucket": "pics"}},
-        "thresholds": thresholds,
-        "maxFailedItems": 1,
-    }))
-    .unwrap()
+    let source = json!({"prefix": {"bucket": "pics"}});
+    spec_with(&json!({"source": source, "thresholds": thresholds, "maxFailedItems": 1}))
 }
 
 fn progress(spec: &JobSpec, inline: bool) -> Progress {
