@@ -226,7 +226,7 @@ fn the_time_of_a_job_that_resumes_during_an_outage_of_oss_ends() {
             (fill, Duration::from_secs(2)),
             (|o| o.jobs.edit(|spec| spec.suspend = true), MINUTE),
             (resume, MINUTE),
-            (|o| assert_eq!(ready(o)[0], "Scoring"), 5 * MINUTE),
+            (|o| assert_eq!(ready(o)[0], "SourceUnreadable"), 5 * MINUTE),
         ],
     );
     assert_eq!(ready(&world)[0], "DeadlineExceeded");
