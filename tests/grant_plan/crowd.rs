@@ -1,7 +1,7 @@
 //! A bucket with far more grants than its policy has space for. Planning once for each grant would take minutes.
 
 use imm_operator::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT};
-use imm_operator::core::grant::{Change, Disposition, GrantInput, GrantOutcome, plan};
+use imm_operator::core::grant::{Change, Disposition, GrantInput, GrantOutcome, Removal, plan};
 use imm_operator::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, Statement};
 use k8s_openapi::jiff::SignedDuration;
 
@@ -110,4 +110,33 @@ fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is
     assert!(
         matches!(&plan.change, Change::Put(text) if text.contains(&first.text) && !text.contains(&second.text))
     );
+}
+
+/// A grant that does not fit no longer keeps a statement that another one releases: that makes room for a third.
+#[test]
+fn what_a_grant_that_does_not_fit_kept_makes_room_for_the_others() {
+    let (released, first, second) = (sized(1, 1_500), sized(2, 3_000), sized(3, 3_000));
+    let filled = |bytes: usize| format!(r#"{{"Statement":["{}",{}]}}"#, "x".repeat(bytes), released.text);
+    // Both new statements fit once the released one is gone.
+    let needed = first.text.len() + second.text.len() + 2;
+    let seen = document(&filled(POLICY_LIMIT - filled(0).len() - needed + 100));
+    let owned = vec![entry(&released, EntryState::Applied)];
+    let mut grants = [
+        member("leaving", Disposition::Removing(Removal::Delete), owned),
+        active("oldest", std::slice::from_ref(&first)),
+        active("older", std::slice::from_ref(&second)),
+        active("young", &[released.clone(), second.clone()]),
+    ];
+    for (n, grant) in (0..).zip(&mut grants) {
+        grant.created = Some(now() + SignedDuration::from_secs(n));
+    }
+    let plan = plan(scene(Some(&seen)), &grants);
+    for (grant, written) in plan.grants.iter().zip([true, true, true, false]) {
+        assert_eq!(
+            grant.outcome == GrantOutcome::Writing,
+            written,
+            "{:?}",
+            grant.outcome
+        );
+    }
 }

@@ -87,20 +87,61 @@ fn what_this_identity_has_written_is_removed_although_a_sibling_had_found_it_the
 }
 
 #[test]
-fn adoption_fail_changes_nothing() {
-    let found = format!(r#"{{"Version":"1","Statement":[{}]}}"#, access("1", &[]).text);
+fn adoption_fail_changes_nothing_and_leaves_what_was_adopted_before() {
+    let statement = access("1", &[]);
+    let found = format!(
+        r#"{{"Version":"1","Statement":[{}]}}"#,
+        statement.text.replace(',', ", ")
+    );
     let disposition = Disposition::Enforced(Desired {
-        statements: vec![access("1", &[])],
+        statements: vec![statement.clone()],
         adoption: AdoptionPolicy::Fail,
         on_drift: OnDrift::Restore,
     });
     let seen = document(&found);
-    let plan = plan(scene(Some(&seen)), &[member("a", disposition, vec![])]);
-    assert_eq!(
-        (plan.change, plan.grants[0].outcome.clone()),
-        (Change::Keep, GrantOutcome::ExistingStatement)
-    );
-    assert!(plan.grants[0].ledger.is_empty());
+    let adopted = LedgerEntry {
+        pre_existing: true,
+        ..entry(&statement, EntryState::Applied)
+    };
+    for (ledger, outcome) in [
+        (vec![], GrantOutcome::ExistingStatement),
+        (
+            vec![entry(&statement, EntryState::Intended)],
+            GrantOutcome::ExistingStatement,
+        ),
+        (vec![adopted], GrantOutcome::Applied),
+    ] {
+        let grant = member("a", disposition.clone(), ledger.clone());
+        let plan = plan(scene(Some(&seen)), &[grant]);
+        assert_eq!(
+            (plan.change, plan.grants[0].outcome.clone()),
+            (Change::Keep, outcome),
+            "{ledger:?}"
+        );
+        assert_eq!(plan.grants[0].ledger, ledger);
+    }
+}
+
+#[test]
+fn only_an_applied_statement_counts_as_missing() {
+    let statement = access("1", &[]);
+    for (state, missing) in [
+        (EntryState::Applied, 1),
+        (EntryState::Missing, 0),
+        (EntryState::Intended, 0),
+    ] {
+        let grant = member(
+            "a",
+            wants(std::slice::from_ref(&statement)),
+            vec![entry(&statement, state)],
+        );
+        let planned = plan(scene(None), &[grant]).grants.remove(0);
+        assert_eq!(
+            (planned.outcome, planned.missing),
+            (GrantOutcome::Writing, missing),
+            "{state:?}"
+        );
+    }
 }
 
 #[test]

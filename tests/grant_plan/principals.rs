@@ -117,6 +117,18 @@ fn a_change_of_the_form_replaces_the_statement() {
 }
 
 #[test]
+fn the_principal_of_a_statement_is_a_text_or_a_list_of_texts() {
+    for (principal, names) in [
+        (json!("1"), vec!["1"]),
+        (json!(["1", 7, "2"]), vec!["1", "2"]),
+        (json!({"RAM": "1"}), vec![]),
+    ] {
+        let text = json!({"Statement": [{"Principal": principal}]}).to_string();
+        assert_eq!(document(&text).statements()[0].principals, names, "{principal}");
+    }
+}
+
+#[test]
 fn overlaps_are_judged_for_the_sessions_that_read() {
     let [all, one, account] = forms().map(|(grantee, _)| grantee);
     assert_eq!(readers(&account), readers(&all));

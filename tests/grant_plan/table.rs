@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use imm_operator::api::{EntryState, LedgerEntry};
 use imm_operator::core::grant::{Change, Disposition, GrantOutcome, PlanInput, Removal, plan};
-use imm_operator::core::policy::{Document, PolicyParseError, fingerprint, is_plausible};
+use imm_operator::core::policy::{Document, POLICY_LIMIT, PolicyParseError, fingerprint, is_plausible};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
@@ -175,31 +175,37 @@ fn a_statement_leaves_the_ledger_only_when_no_earlier_write_can_restore_it() {
 fn an_equal_statement_added_after_ours_was_removed_is_foreign() {
     let statement = access("1", &[]);
     let found = document(&format!(r#"{{"Version":"1","Statement":[{}]}}"#, statement.text));
-    let grant = member(
-        "a",
-        Disposition::Removing(Removal::Delete),
-        vec![entry(&statement, EntryState::Removing)],
+    let (removed, none) = (
+        BTreeMap::from([(statement.fingerprint.clone(), now())]),
+        BTreeMap::new(),
     );
-    let taken = BTreeMap::from([(statement.fingerprint.clone(), now())]);
-    let after = PlanInput {
-        confirmed_removed: Some(&taken),
-        ..scene(Some(&found))
-    };
-    let planned = plan(after, std::slice::from_ref(&grant));
-    assert_eq!(
-        (planned.change, planned.grants[0].ledger.len()),
-        (Change::Keep, 0)
-    );
-    let lagging = PlanInput {
-        absence_untrusted: true,
-        ..after
-    };
-    let planned = plan(lagging, &[grant]);
-    assert_eq!(
-        (planned.change, planned.grants[0].ledger.len()),
-        (Change::Keep, 1),
-        "a stale read proves nothing"
-    );
+    let outstanding = Some(now() + SignedDuration::from_secs(60));
+    let (removing, applied) = (EntryState::Removing, EntryState::Applied);
+    // An unconfirmed removal may have had no effect, an outstanding write can have restored the statement, and a stale read
+    // proves nothing.
+    for (state, confirmed_removed, unsettled_until, absence_untrusted, change, entries) in [
+        (removing, &removed, None, false, Change::Keep, 0),
+        (removing, &removed, None, true, Change::Keep, 1),
+        (removing, &removed, outstanding, false, Change::Delete, 1),
+        (removing, &none, None, false, Change::Delete, 1),
+        (applied, &removed, None, false, Change::Delete, 1),
+    ] {
+        let leaving = Disposition::Removing(Removal::Delete);
+        let grant = member("a", leaving, vec![entry(&statement, state)]);
+        let input = PlanInput {
+            confirmed_removed: Some(confirmed_removed),
+            unsettled_until,
+            absence_untrusted,
+            ..scene(Some(&found))
+        };
+        let planned = plan(input, &[grant]);
+        let seen = (planned.change, planned.grants[0].ledger.len());
+        assert_eq!(
+            seen,
+            (change, entries),
+            "{state:?} {confirmed_removed:?} {unsettled_until:?}"
+        );
+    }
 }
 
 #[test]
@@ -227,12 +233,11 @@ fn an_absence_does_not_count_while_the_read_may_be_stale() {
 
 #[test]
 fn a_grant_that_does_not_fit_reports_its_size_and_the_others_are_written() {
-    let filler = format!(
-        r#"{{"Version":"1","Statement":[{{"Note":"{}"}}]}}"#,
-        "x".repeat(15_700)
-    );
-    let seen = document(&filler);
     let (small, large) = (access("2", &["b/"]), access("1", &["a/", "c/"]));
+    let filled = |bytes| format!(r#"{{"Statement":[{{"Note":"{}"}}]}}"#, "x".repeat(bytes));
+    // The small one fits to the byte.
+    let room = small.text.len() + 1;
+    let seen = document(&filled(POLICY_LIMIT - room - filled(0).len()));
     let mut first = active("a", std::slice::from_ref(&small));
     first.created = Some(now());
     let mut second = active("b", std::slice::from_ref(&large));
@@ -242,9 +247,10 @@ fn a_grant_that_does_not_fit_reports_its_size_and_the_others_are_written() {
         matches!(&plan.change, Change::Put(text) if text.contains(&small.text) && !text.contains(&large.text))
     );
     assert!(
-        matches!(plan.grants[0].outcome, GrantOutcome::TooLarge { needed, free } if needed == large.text.len() + 1 && free < 700)
+        matches!(plan.grants[0].outcome, GrantOutcome::TooLarge { needed, free } if needed == large.text.len() + 1 && free == room)
     );
     assert_eq!(plan.grants[1].outcome, GrantOutcome::Writing);
+    assert!(plan.grants[1].changes_policy() && !plan.grants[0].changes_policy());
     assert!(plan.grants[0].ledger.is_empty());
 }
 
