@@ -195,11 +195,34 @@ fn actions(access: &Access) -> Result<Vec<OssAction>, ValidationError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::grant::spec_with;
 
     #[test]
     fn the_cause_of_a_written_statement_is_the_request_or_the_setting() {
         let cause = |requested| PassRoleDecision::Included.report(requested).cause;
         assert_eq!(cause(PassRoleStatement::Include), PassRoleCause::Requested);
         assert_eq!(cause(PassRoleStatement::Auto), PassRoleCause::PublicAccessOff);
+    }
+
+    #[test]
+    fn a_setting_that_was_read_decides_for_its_generation_about_an_optional_statement() {
+        use PassRoleStatement::{Auto, Include, Omit};
+        let mut spec = spec_with(&serde_json::json!({"credentials": {"source": "Operator"}}));
+        let omitted = PassRoleDecision::OmittedBecause(PublicAccessBlock::OnForBucket);
+        let status = GrantStatus {
+            observed_generation: Some(2),
+            pass_role_statement: Some(omitted.report(Auto)),
+            ..GrantStatus::default()
+        };
+        for (requested, generation, decision) in [
+            (Auto, 2, Some(omitted)),
+            (Auto, 3, None),
+            (Include, 2, None),
+            (Omit, 3, Some(PassRoleDecision::Omitted)),
+        ] {
+            spec.access.pass_role_statement = requested;
+            let found = decide_pass_role(&spec, generation, &status, None);
+            assert_eq!(found, decision, "{requested:?} {generation}");
+        }
     }
 }

@@ -127,7 +127,7 @@ mod tests {
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let after = |minutes: i64| start + SignedDuration::from_mins(minutes);
         let seldom = (0..5).fold(None, |c: Option<RepeatedDrift>, n| {
-            Some(on_removed(c.as_ref(), after(31 * n)))
+            Some(on_removed(c.as_ref(), after(30 * n)))
         });
         assert!(!is_backing_off(seldom.as_ref()), "never three within one hour");
         let often = (0..3).fold(None, |c: Option<RepeatedDrift>, n| {
@@ -152,7 +152,10 @@ mod tests {
         );
         let day = Duration::from_secs(24 * 3600);
         assert!(is_backing_off(on_present(Some(&backoff), day, hours(2)).as_ref()));
+        let end = backoff.hold_until.as_ref().unwrap().0;
+        assert_eq!(backoff_left(Some(&backoff), end), None, "the wait is over");
         backoff.hold_until = Some(whole_seconds(hours(7)));
+        assert_eq!(backoff_left(Some(&backoff), start), None);
         assert_eq!(
             on_present(Some(&backoff), day, start),
             None,

@@ -50,3 +50,27 @@ pub(super) fn way_around_public_access_block(principal: PrincipalForm) -> &'stat
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_grant_for_an_account_is_for_the_whole_account() {
+        for (principal, whole) in [
+            ("ServiceRole", false),
+            ("ServiceRoleSession", false),
+            ("Account", true),
+        ] {
+            let grantee = json!({"accountUID": "12345", "principal": principal});
+            let said = whole_account(&serde_json::from_value(grantee).unwrap());
+            assert_eq!(
+                said.is_some_and(|text| text.contains("12345")),
+                whole,
+                "{principal}"
+            );
+        }
+    }
+}

@@ -241,10 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_led_to_nothing_leaves_new_additions_their_turns() {
+    fn removals_that_led_to_nothing_leave_new_additions_their_turns() {
         let [old, bad, good] = ["old", "bad", "good"].map(|name| GrantObject::bare("media", name));
         let mut rejected = RejectedAdditions::default();
         rejected.record(&[&old], &[], &rejection());
+        rejected.nothing_written(&[], &[]);
         rejected.nothing_written(&[], &[]);
         rejected.record(&[&bad, &good], &[], &rejection());
         assert_eq!(rejected.error_of(&good), None, "it may be the other one");

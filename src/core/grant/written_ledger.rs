@@ -102,6 +102,7 @@ mod tests {
         let earlier = [
             entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),
             entry(r#"{"once":"sent before"}"#, EntryState::Intended, 50),
+            entry(r#"{"now":"removed"}"#, EntryState::Intended, 0),
         ];
         let mut ledger = vec![
             entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),

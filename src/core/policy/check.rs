@@ -272,6 +272,10 @@ mod tests {
         let (before, after) = (document(&[&large]), document(&[&large, OURS]));
         assert_eq!(check(&before, &after, &intended(OURS)), Err(PlanFault::Size));
         assert_eq!(check(&after, &before, &removing(OURS)), Ok(()));
+        let other = OURS.replace("12345", "12346");
+        let same_size = document(&[&large, &other]);
+        let entries = [&removing(OURS), &intended(&other)];
+        assert!(CheckedPolicy::of("b", Some(after.as_bytes()), &same_size, &entries).is_ok());
     }
 
     #[test]

@@ -199,6 +199,8 @@ mod tests {
             (r#""Principal":7"#.to_owned(), Unclear),
             (vpc("vpc-1"), Fixed),
             (vpc("*"), Public),
+            (vpc("vpc-1").replace("Equals", "NotEquals"), Public),
+            (vpc("").replace(r#"[""]"#, "[]"), Public),
             (from("10.0.0.0/8"), Fixed),
             (from("10.1.2.3"), Fixed),
             (from("0.0.0.0/0"), Public),

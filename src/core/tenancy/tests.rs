@@ -153,6 +153,17 @@ fn each_member_of_a_rule_can_deny_a_job() {
     });
 }
 
+#[test]
+fn namespaces_are_read_only_for_a_rule_that_selects_by_labels() {
+    for (namespaces, needed) in [
+        (json!({"names": ["media"]}), false),
+        (json!({"matchLabels": {"team": "media"}}), true),
+    ] {
+        let rules = rules(&json!({"namespaces": namespaces}));
+        assert_eq!(rules.needs_namespace_labels(), needed, "{namespaces}");
+    }
+}
+
 const ROLE: &str = "acs:ram::12345:role/scorer";
 
 /// A job that lists a bucket and scores with the operator's own identity, through a chain of roles.

@@ -180,6 +180,34 @@ fn a_deny_of_alibaba_cloud_is_not_to_be_removed() {
 }
 
 #[test]
+fn the_statements_of_a_grant_are_granted_as_they_were_seen() {
+    let writing = || GrantState::Planned(GrantOutcome::Writing);
+    let preview = || GrantState::Preview;
+    for (state, owns, all_present, missing, deleting, expected) in [
+        (preview(), true, Some(true), 0, false, "T/Applied"),
+        (preview(), true, Some(false), 0, false, "F/Missing"),
+        (preview(), true, None, 0, false, "T/Applied"),
+        (preview(), false, Some(false), 0, false, "F/Preview"),
+        (writing(), true, None, 0, false, "F/Pending"),
+        (writing(), true, None, 1, false, "F/Missing"),
+        (writing(), true, None, 0, true, "F/Missing"),
+    ] {
+        let mut grant = grant(true);
+        grant.deleting = deleting;
+        let observation = Observation {
+            all_present,
+            missing,
+            ..observation(owns)
+        };
+        let shown = conditions(&grant, &state, observation);
+        assert!(
+            shown.contains(&format!("Granted={expected}")),
+            "{state:?} {all_present:?} {missing} {deleting}: {shown}"
+        );
+    }
+}
+
+#[test]
 fn access_that_remains_is_counted() {
     let state = GrantState::Planned(GrantOutcome::Released { residual: 2 });
     let kind = GrantCondition::ResidualAccess;

@@ -306,6 +306,11 @@ fn a_read_from_before_a_recent_write_is_stale_for_30_s() {
     assert!(writes.absence_untrusted(&text("other"), after(29)));
     assert!(!writes.absence_untrusted(&text("other"), after(30)));
     assert!(writes.has_recent(after(29)) && !writes.has_recent(after(30)));
-    writes.attempted(text("new"), text("old"), after(1));
+    writes.attempted(text("new"), text("newer"), after(1));
+    assert!(
+        writes.is_stale_read(&text("old"), after(2)),
+        "from before both writes"
+    );
+    writes.attempted(text("newer"), text("old"), after(2));
     assert!(!writes.is_stale_read(&text("old"), after(29)), "it was undone");
 }
