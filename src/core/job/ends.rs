@@ -207,6 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::grant::spec_with as grant_spec_with;
     use crate::core::job::spec_with;
     use crate::core::refusal::Refusal;
 
@@ -287,6 +288,23 @@ mod tests {
             elsewhere,
             Phase::Ended(End::Failed(JobReason::RegionMismatch, _))
         ));
+    }
+
+    #[test]
+    fn the_first_line_that_the_grant_does_not_cover_is_named() {
+        let grant = grant_spec_with(&json!({
+            "credentials": {"source": "Operator"}, "access": {"prefixes": ["a/"]},
+        }));
+        let lines = ["a/1.jpg", "b/2.jpg", "c/3.jpg"].map(|key| ObjectUri {
+            bucket: "pics-1".to_owned(),
+            key: key.to_owned(),
+        });
+        assert_eq!(uncovered_line(&grant, &lines[..1]), None);
+        let found = message(uncovered_line(&grant, &lines).unwrap());
+        assert!(
+            found.starts_with("The grant does not cover oss://pics-1/b/2.jpg "),
+            "{found}"
+        );
     }
 
     #[test]

@@ -204,10 +204,8 @@ mod tests {
         }))
     }
 
-    /// The decision about a job in a namespace, for a live grant that was written so many seconds ago.
-    fn decision(namespace: &str, written: i64) -> GateDecision {
-        let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
-        let job = JobObject::bare(namespace, "one", Ok(spec.clone()));
+    /// A live grant that was written so many seconds ago.
+    fn live_grant(written: i64) -> GrantObject {
         let mut grant = GrantObject::bare("media", "pics");
         grant.spec = Ok(grant_spec(&json!({})));
         let mut conditions = ConditionsBuilder::new(&[], 1, NOW);
@@ -218,19 +216,41 @@ mod tests {
         let policy = json!({"bytes": 2, "limitBytes": 16384, "statements": 1, "foreignStatements": 0,
             "lastWriteTime": Time(at)});
         grant.status.policy = serde_json::from_value(policy).unwrap();
+        grant
+    }
+
+    /// The decision about a job in a namespace.
+    fn decision(namespace: &str, grant: &GrantObject) -> GateDecision {
+        let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
+        let job = JobObject::bare(namespace, "one", Ok(spec.clone()));
         let source = parse_spec(&spec).unwrap();
-        evaluate_gate(&job, &spec, &source, Some(&grant), NOW)
+        evaluate_gate(&job, &spec, &source, Some(grant), NOW)
     }
 
     #[test]
     fn a_live_grant_opens_the_gate_for_its_consumers_once_it_has_settled() {
         for namespace in ["media", "scoring"] {
-            assert_eq!(decision(namespace, 3_600), GateDecision::Open);
+            assert_eq!(decision(namespace, &live_grant(3_600)), GateDecision::Open);
         }
-        let hidden = decision("other", 3_600);
+        let hidden = decision("other", &live_grant(3_600));
         assert!(matches!(hidden, GateDecision::Wait(message, None) if message.contains("does not exist")));
-        let early = decision("media", 0);
+        let early = decision("media", &live_grant(0));
         assert!(matches!(early, GateDecision::Wait(_, Some(until)) if until > NOW));
+    }
+
+    #[test]
+    fn a_grant_whose_statements_were_not_seen_for_its_generation_is_not_live() {
+        let changes: [fn(&mut GrantObject); 4] = [
+            |grant| grant.generation += 1,
+            |grant| grant.deleting = true,
+            |grant| grant.status.conditions[0].status = ConditionStatus::False,
+            |grant| grant.status.conditions[0].kind = GrantCondition::Ready.as_str().to_owned(),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            let mut grant = live_grant(3_600);
+            change(&mut grant);
+            assert_ne!(decision("media", &grant), GateDecision::Open, "{index}");
+        }
     }
 
     #[test]

@@ -148,6 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_count_of_the_items_so_far_is_shown_once_there_is_one() {
+        assert!(counting(0).starts_with("Counting the items of the source; "));
+        assert!(counting(7).starts_with("Counting the items of the source (7 so far); "));
+    }
+
+    #[test]
     fn a_running_job_reports_its_speed_and_the_counts_that_are_not_zero() {
         let mut status = JobStatus {
             items: serde_json::from_value(json!({

@@ -325,16 +325,17 @@ mod tests {
 
     #[test]
     fn a_source_is_exactly_one_of_a_list_a_prefix_and_a_manifest() {
-        let (uris, prefix) = (r#""uris":["oss://pics/a.jpg"]"#, r#""prefix":{"bucket":"pics"}"#);
+        let uris = r#""uris":["oss://pics/a.jpg","oss://pics/b.jpg","oss://docs/a.jpg"]"#;
+        let prefix = r#""prefix":{"bucket":"pics"}"#;
         let manifest = r#""manifest":{"uri":"oss://pics/list.txt"}"#;
-        for (members, valid) in [
-            (vec![uris], true),
-            (vec![prefix], true),
-            (vec![manifest], true),
-            (vec![], false),
-            (vec![uris, prefix], false),
-            (vec![uris, manifest], false),
-            (vec![prefix, manifest], false),
+        for (members, buckets) in [
+            (vec![uris], Some(vec!["pics", "docs"])),
+            (vec![prefix], Some(vec!["pics"])),
+            (vec![manifest], Some(vec!["pics"])),
+            (vec![], None),
+            (vec![uris, prefix], None),
+            (vec![uris, manifest], None),
+            (vec![prefix, manifest], None),
         ] {
             let spec = format!(
                 r#"{{"project":{{"name":"p","region":"cn-hangzhou","accountUID":"12345"}},
@@ -342,7 +343,8 @@ mod tests {
                 members.join(",")
             );
             let spec = serde_json::from_str(&spec).unwrap();
-            assert_eq!(parse_spec(&spec).is_ok(), valid, "{members:?}");
+            let source = parse_spec(&spec).ok();
+            assert_eq!(source.as_ref().map(SourceSpec::buckets), buckets, "{members:?}");
         }
     }
 }

@@ -249,6 +249,7 @@ mod tests {
             rules: vec![
                 rule(&["ResourceNotFound.Object"], FailureAction::FailItem),
                 rule(&["ResourceNotFound", "Odd"], FailureAction::IgnoreItem),
+                rule(&["Fatal", "Odd"], FailureAction::FailJob),
             ],
             may_vanish: true,
             min_score: None,
@@ -260,6 +261,7 @@ mod tests {
             ("ResourceNotFoundElse", ResultClass::Skipped),
             ("Odd", ResultClass::Ignored),
             ("Oddly", ResultClass::Failed),
+            ("Fatal.Code", ResultClass::Failed),
         ] {
             let result = ItemResult {
                 code: Some(code.to_owned()),
@@ -267,10 +269,12 @@ mod tests {
                 ..scored(0, "")
             };
             assert_eq!(rules.classify(&result), class, "{code}");
+            assert_eq!(stats.fatal, None);
             stats.add(&rules, &result);
         }
-        assert_eq!((stats.failed, stats.ignored, stats.skipped), (2, 2, 1));
-        assert_eq!(stats.done(), 5);
+        assert_eq!((stats.failed, stats.ignored, stats.skipped), (3, 2, 1));
+        assert_eq!(stats.done(), 6);
+        assert_eq!(stats.fatal.as_deref(), Some("Fatal.Code"));
     }
 
     #[test]

@@ -32,16 +32,23 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_suspension_is_read_once_from_the_reason_of_the_condition() {
-        for (reason, cause) in [
-            ("Suspended", SuspendCause::Requested),
-            ("BudgetExceeded", SuspendCause::BudgetUsed),
+        for (status, reason, cause) in [
+            ("True", "Suspended", Some(SuspendCause::Requested)),
+            ("True", "BudgetExceeded", Some(SuspendCause::BudgetUsed)),
+            ("False", "Suspended", None),
         ] {
-            let stored: JobStatus = serde_json::from_value(json!({"conditions": [{
-                "type": "Suspended", "status": "True", "reason": reason, "message": "",
-                "lastTransitionTime": "2026-10-01T09:58:11Z",
-            }]}))
-            .unwrap();
-            assert_eq!(upgraded_job_status(stored).suspended_by, Some(cause));
+            let condition = |kind: &str, status: &str, reason: &str| {
+                json!({"type": kind, "status": status, "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-10-01T09:58:11Z"})
+            };
+            let others = condition("Allowed", "True", "Permitted");
+            let stored = json!({"conditions": [others, condition("Suspended", status, reason)]});
+            let stored: JobStatus = serde_json::from_value(stored).unwrap();
+            assert_eq!(
+                upgraded_job_status(stored).suspended_by,
+                cause,
+                "{status} {reason}"
+            );
         }
         assert_eq!(upgraded_job_status(JobStatus::default()), JobStatus::default());
     }

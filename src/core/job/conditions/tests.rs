@@ -131,6 +131,17 @@ fn a_run_without_budget_has_passed_the_gate() {
 }
 
 #[test]
+fn only_failed_items_are_failures_of_a_complete_job() {
+    for (failed, reason) in [(0, "Completed"), (1, "CompletedWithFailures")] {
+        let mut job = job(true);
+        job.status.items.as_mut().unwrap().failed = failed;
+        let conditions = job_status(&job, &Phase::Ended(End::Complete), None, NOW).conditions;
+        let complete = conditions.iter().find(|c| c.is(JobCondition::Complete));
+        assert_eq!(complete.unwrap().reason, reason);
+    }
+}
+
+#[test]
 fn the_credentials_are_valid_once_a_call_was_made_with_them() {
     let job = job(true);
     let spec = job.spec.clone().unwrap();

@@ -13,9 +13,9 @@ fn spec(source: &serde_json::Value) -> JobSpec {
     spec_with(&json!({"source": source, "backoffLimitPerItem": 9}))
 }
 
-/// A job whose first item is scored. `listed` says whether its spec lists the images.
-fn after_the_canary_call(items: usize, listed: bool) -> Progress {
-    let uris: Vec<String> = (0..items).map(|n| format!("oss://pics/{n:04}.jpg")).collect();
+/// A job whose first item is scored. `listed` says whether its spec lists the images; `key` is the length of their keys.
+fn after_the_canary_call(items: usize, listed: bool, key: usize) -> Progress {
+    let uris: Vec<String> = (0..items).map(|n| format!("oss://pics/{n:0key$}")).collect();
     let source = if listed {
         json!({"uris": uris})
     } else {
@@ -40,10 +40,16 @@ fn after_the_canary_call(items: usize, listed: bool) -> Progress {
 
 #[test]
 fn no_more_requests_are_reserved_than_items_are_left() {
-    let mut progress = after_the_canary_call(10, true);
+    let mut progress = after_the_canary_call(10, true, 4);
     progress.reserve(98, None);
     assert_eq!(progress.requests().reserved, 10);
+    assert_eq!(
+        progress.next_step(NOW, 100, None),
+        Step::Wait(None),
+        "the reservation is not stored"
+    );
     progress.persisted();
+    assert_eq!(progress.next_step(NOW, 100, None), Step::Send);
     progress.reserve(98, None);
     assert_eq!(progress.requests().reserved, 10, "they are reserved already");
     progress.take_next(NOW).unwrap();
@@ -53,16 +59,70 @@ fn no_more_requests_are_reserved_than_items_are_left() {
 
 #[test]
 fn items_that_wait_for_a_retry_are_limited_and_stored_with_the_uri_that_the_spec_lacks() {
-    for listed in [true, false] {
-        let mut progress = after_the_canary_call(300, listed);
+    let bytes_as_json = 1024;
+    let long = bytes_as_json - serialized_len("oss://pics/");
+    for (listed, key, limit) in [
+        (true, 4, DEFERRED_LIMIT),
+        (false, 4, DEFERRED_LIMIT),
+        (true, long, DEFERRED_LIMIT),
+        (false, long, DEFERRED_BYTES / bytes_as_json),
+    ] {
+        let mut progress = after_the_canary_call(300, listed, key);
         while let Some(item) = progress.take_next(NOW) {
             let busy = CloudError::new(CloudErrorKind::Unavailable, "ServiceBusy");
             apply_response(&mut progress, item.index, Err(busy), NOW);
         }
         let deferred = progress.deferred();
-        assert_eq!(deferred.len(), DEFERRED_LIMIT);
+        assert_eq!(deferred.len(), limit, "{listed} {key}");
         assert!(deferred.iter().all(|item| item.uri.is_none() == listed));
     }
+}
+
+#[test]
+fn a_clean_stop_releases_what_is_reserved_and_not_sent() {
+    let mut progress = after_the_canary_call(10, true, 4);
+    progress.reserve(2, None);
+    progress.persisted();
+    progress.take_next(NOW).unwrap();
+    progress.reserve(5, None);
+    progress.release();
+    let requests = progress.requests();
+    assert_eq!((requests.reserved, requests.sent), (2, 2));
+    assert_eq!(
+        progress.next_step(NOW, 100, None),
+        Step::Reserve,
+        "nothing is left to use"
+    );
+}
+
+#[test]
+fn a_source_is_read_again_after_a_failed_read_and_what_it_lacks_at_its_end_is_skipped() {
+    let spec = spec(&json!({"prefix": {"bucket": "pics"}}));
+    let mut progress = resume_progress(&spec, &JobStatus::default(), (3, false), NOW, "uid");
+    assert_eq!(progress.next_step(NOW, 1, None), Step::Read);
+    assert_eq!(
+        progress.next_step(NOW, 1, None),
+        Step::Wait(None),
+        "one read at a time"
+    );
+    progress.read_failed();
+    assert_eq!(progress.next_step(NOW, 1, None), Step::Read);
+    let rejected = |key: &str| SourceItem {
+        uri: format!("oss://pics/{key}"),
+        resume_after: Some(key.to_owned()),
+        reject_code: Some("TooLarge"),
+    };
+    for (key, last, done, skipped) in [("a", false, 1, 1), ("b", true, 2, 3)] {
+        assert!(progress.has_open_items());
+        assert!(add_items(&mut progress, vec![rejected(key)], last));
+        assert_eq!(
+            (progress.done(), progress.stats().skipped),
+            (done, skipped),
+            "{key}"
+        );
+    }
+    assert!(!progress.has_open_items());
+    assert_eq!(progress.next_step(NOW, 1, None), Step::Finished);
 }
 
 #[test]
@@ -137,7 +197,7 @@ fn send(progress: &mut Progress, index: usize, now: Timestamp) {
 #[test]
 fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
     let later = crate::core::time::after(NOW, k8s_openapi::jiff::SignedDuration::from_secs(90));
-    let mut progress = after_the_canary_call(4, false);
+    let mut progress = after_the_canary_call(4, false, 4);
     send(&mut progress, 1, NOW);
     let effect = apply_response(&mut progress, 1, Err(denial()), NOW);
     assert_eq!(effect, ResponseEffect::Continue);
@@ -177,7 +237,7 @@ fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
 
 #[test]
 fn a_denied_image_and_a_denied_deciding_call_stop_the_run() {
-    let mut progress = after_the_canary_call(4, false);
+    let mut progress = after_the_canary_call(4, false, 4);
     send(&mut progress, 1, NOW);
     apply_response(&mut progress, 1, Err(denial()), NOW);
     send(&mut progress, 2, NOW);

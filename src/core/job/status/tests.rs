@@ -5,6 +5,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Cursor;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::{SourceItem, add_items, apply_response, resume_progress, spec_with};
 
@@ -82,18 +83,63 @@ fn a_running_job_reports_its_requests_its_failures_and_its_first_report() {
     assert_eq!(status.requests.unwrap().sent, 1);
     assert_eq!(status.failures.first().unwrap().code, "InvalidImage");
     assert_eq!(status.reports.unwrap().first.as_deref(), Some("one-uid-00000"));
+    let next = Cursor {
+        index: 1,
+        key: Some("1.jpg".to_owned()),
+    };
+    assert_eq!(status.cursor, Some(next), "a later run does not send it again");
+    let recovered = recovered_status(&job, &progress);
+    assert_eq!((recovered.items, recovered.cursor), (status.items, status.cursor));
+}
+
+#[test]
+fn expired_results_are_removed_and_those_that_could_not_be_read_are_not_called_complete() {
+    use JobReason::{ResultsExpired, ResultsUnreadable, Stored};
+    for (before, all, after, kept) in [
+        (Stored, false, Stored, 1),
+        (Stored, true, ResultsExpired, 0),
+        (ResultsUnreadable, false, ResultsUnreadable, 1),
+        (ResultsUnreadable, true, ResultsExpired, 0),
+    ] {
+        let mut job = job();
+        let mut conditions = ConditionsBuilder::new(&[], 1, NOW);
+        conditions.set_true(JobCondition::ResultsStored, before, "");
+        job.status.conditions = conditions.finish();
+        job.status.progress = Some("1/1".to_owned());
+        job.status.results =
+            serde_json::from_value(json!([{"index": 0, "uri": "oss://pics/1.jpg"}])).unwrap();
+        let status = pruned_status(&job, all, NOW);
+        assert_eq!((status.results_pruned, status.results.len()), (true, kept));
+        assert_eq!(status.progress, job.status.progress);
+        assert_eq!(status.conditions[0].reason, after.as_str(), "{before:?} {all}");
+    }
 }
 
 #[test]
 fn a_job_that_does_not_run_keeps_its_progress_and_a_new_one_begins_at_zero() {
     let mut job = job();
-    let shown = |job: &JobObject| job_status(job, &Phase::Queued(None), None, NOW).progress;
+    let shown = |job: &JobObject| {
+        let status = job_status(job, &Phase::Queued(None), None, NOW);
+        let items = status.items.map(|items| (items.pending, items.active));
+        status.progress.zip(items)
+    };
     assert_eq!(shown(&job), None, "it is not counted yet");
     let mut seen = counting_source(NOW, None);
     assert_eq!(seen.as_of, Some(Time(NOW)));
     seen.items = Some(7);
     job.status.source = Some(seen);
-    assert_eq!(shown(&job).as_deref(), Some("0/7"));
+    assert_eq!(shown(&job), Some(("0/7".to_owned(), (7, 0))));
     job.status.progress = Some("3/7".to_owned());
-    assert_eq!(shown(&job).as_deref(), Some("3/7"));
+    job.status.items = Some(Items {
+        total: 7,
+        succeeded: 3,
+        active: 1,
+        pending: 3,
+        ..Items::default()
+    });
+    assert_eq!(
+        shown(&job),
+        Some(("3/7".to_owned(), (4, 0))),
+        "no call is in flight"
+    );
 }
