@@ -27,7 +27,8 @@ async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
         "late timers must not add up: {tenth:?}"
     );
     limiter.on_throttled();
-    assert_eq!(limiter.rate(), 64);
+    limiter.on_throttled();
+    assert_eq!(limiter.rate(), 64, "once per second");
     for _ in 0..3 {
         tokio::time::advance(ADJUST_EVERY).await;
         limiter.on_success();
@@ -41,6 +42,9 @@ async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
     tokio::time::advance(ADJUST_EVERY).await;
     limiter.on_success();
     assert_eq!(limiter.rate(), 88, "slower above that");
+    tokio::time::advance(ADJUST_EVERY).await;
+    limiter.on_throttled();
+    assert_eq!(limiter.rate(), 58, "throttled again");
     limiter.on_limits(
         &caller("a"),
         &Ok(ProjectLimits {
@@ -49,7 +53,7 @@ async fn calls_are_evenly_spaced_under_the_limit_and_slower_after_throttling() {
             service_role: None,
         }),
     );
-    assert_eq!(limiter.rate(), 4);
+    assert_eq!(limiter.rate(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +173,21 @@ async fn an_answer_ends_a_series_of_failures() {
         &failed(CloudErrorKind::Unavailable, "InternalError"),
     );
     assert!(!limiter.limits_known(&caller("a")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_role_is_known_from_an_answer_until_the_limits_are_discarded() {
+    let limiter = ProjectLimiter::new();
+    assert_eq!(limiter.service_role(), None);
+    let role = Some("AliyunIMMDefaultRole".to_owned());
+    let answer = ProjectLimits {
+        service_role: role.clone(),
+        ..DEFAULTS
+    };
+    limiter.on_limits(&caller("a"), &Ok(answer));
+    assert_eq!(limiter.service_role(), role);
+    limiter.invalidate();
+    assert_eq!(limiter.service_role(), None);
 }
 
 #[tokio::test(start_paused = true)]
