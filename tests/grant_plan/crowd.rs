@@ -140,3 +140,35 @@ fn what_a_grant_that_does_not_fit_kept_makes_room_for_the_others() {
         );
     }
 }
+
+/// A grant that does not fit no longer removes what it has written and does not want: that takes room from an older one, and
+/// a third one fits instead.
+#[test]
+fn what_a_grant_that_does_not_fit_does_not_remove_is_counted_before_others_are_refused() {
+    let (kept, large, small, new) = (sized(1, 3_000), sized(2, 3_600), sized(3, 3_000), sized(4, 1_500));
+    let filled = |bytes: usize| format!(r#"{{"Statement":["{}",{}]}}"#, "x".repeat(bytes), kept.text);
+    // Beside the kept statement, the small one fits and the large one does not.
+    let room = small.text.len() + 1;
+    let seen = document(&filled(POLICY_LIMIT - filled(0).len() - room));
+    for state in [EntryState::Applied, EntryState::Intended] {
+        let mut grants = [
+            active("oldest", std::slice::from_ref(&large)),
+            active("older", std::slice::from_ref(&small)),
+            member(
+                "young",
+                wants(&[small.clone(), new.clone()]),
+                vec![entry(&kept, state)],
+            ),
+        ];
+        for (n, grant) in (0..).zip(&mut grants) {
+            grant.created = Some(now() + SignedDuration::from_secs(n));
+        }
+        let plan = plan(scene(Some(&seen)), &grants);
+        let written: Vec<bool> = plan
+            .grants
+            .iter()
+            .map(|grant| grant.outcome == GrantOutcome::Writing)
+            .collect();
+        assert_eq!(written, [false, true, false], "{state:?}");
+    }
+}

@@ -90,8 +90,9 @@ fn withdraw_additions(builder: &mut PlanBuilder<'_>, grant: usize) -> (usize, bo
     for entry in builder.grants.get(grant).into_iter().flat_map(|m| &m.ledger) {
         if let Some(group) = builder.groups.get_mut(entry.fingerprint.as_str()) {
             group.carried_by.push(grant);
+            // A grant that is set aside removes nothing, not even what an unanswered write of it may have placed.
+            changes |= group.being_released && group.held_by.is_empty() && group.desired_by.is_empty();
             if entry.state != EntryState::Intended {
-                changes |= group.being_released && group.held_by.is_empty() && group.desired_by.is_empty();
                 group.held_by.push(grant);
             }
         }
