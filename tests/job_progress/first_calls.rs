@@ -14,7 +14,15 @@ fn refusals_with_one_unknown_code_cost_five_calls_that_are_spread_over_the_first
     for (codes, called) in [
         (["Unforeseen.Code"; 2], vec![0, 200, 401, 601, 800]),
         // A code of a single image proves nothing.
-        (["ResourceNotFound.Object"; 2], (0..20).collect()),
+        (["InvalidImage.Format"; 2], (0..20).collect()),
+        // Nor does one that IMM does not find, but OSS has listed it: twenty of them do.
+        (
+            ["ResourceNotFound.Object"; 2],
+            vec![
+                0, 50, 101, 152, 203, 253, 304, 354, 404, 454, 505, 554, 604, 654, 704, 753, 803, 852, 901,
+                950,
+            ],
+        ),
     ] {
         let mut progress = resume_progress(
             &spec(&source),
