@@ -1,6 +1,6 @@
 //! Watches grants and jobs, and triggers their reconciles.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(crate) enum WatchEvent {
     Deleted(Box<PartialObject>),
     /// The list is complete.
     ListCompleted(Option<String>),
+    /// The operator may not list the objects of the namespace.
+    ListDenied(String),
 }
 
 impl WatchEvent {
@@ -44,13 +46,13 @@ impl WatchEvent {
     fn namespace(&self) -> String {
         match self {
             Self::Applied(object) | Self::Deleted(object) => object.key().namespace,
-            Self::ListStarted(_) | Self::ListCompleted(_) => String::new(),
+            Self::ListStarted(_) | Self::ListCompleted(_) | Self::ListDenied(_) => String::new(),
         }
     }
 }
 
 /// The kind of a watch.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum WatchedKind {
     Grants,
     Jobs,
@@ -137,9 +139,18 @@ fn to_watch_event(
         Ok(watcher::Event::InitDone) => Some(WatchEvent::ListCompleted(scope.cloned())),
         Err(error) => {
             tracing::warn!(error = error_chain(&error), "failed to watch objects; retrying");
-            None
+            let namespace = scope.filter(|_| is_forbidden(&error));
+            namespace.cloned().map(WatchEvent::ListDenied)
         }
     }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 403
+    )
 }
 
 /// Applies an event to the index. Returns the keys to reconcile.
@@ -148,6 +159,7 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
         scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     };
     match (kind, event) {
+        (_, WatchEvent::ListDenied(_)) => Vec::new(),
         (WatchedKind::Grants, WatchEvent::ListStarted(scope)) => {
             index.begin_grant_list(|key| within(&scope, key));
             Vec::new()
@@ -214,7 +226,7 @@ enum FeedEvent {
     Rules,
 }
 
-/// Feeds both queues from both watches until the watches end. Calls `ready` once `lists` lists are complete. When the
+/// Feeds both queues from both watches until the watches end. Calls `ready` once `lists` lists are complete or denied. When the
 /// tenancy rules change, all buckets and jobs are reconciled.
 pub(crate) async fn feed(
     grants: impl Stream<Item = WatchEvent>,
@@ -226,7 +238,7 @@ pub(crate) async fn feed(
 ) {
     let mut index = Index::new(Arc::clone(&context.metrics));
     let mut ready = Some(ready);
-    let mut complete = 0;
+    let mut complete = HashSet::new();
     let grants = grants.map(|event| FeedEvent::Watch(WatchedKind::Grants, event));
     let watches = futures::stream::select(
         grants,
@@ -244,11 +256,15 @@ pub(crate) async fn feed(
             None => return,
             Some(FeedEvent::Rules) => (String::new(), index.all_keys()),
             Some(FeedEvent::Watch(kind, event)) => {
-                complete += usize::from(matches!(event, WatchEvent::ListCompleted(_)));
+                if let WatchEvent::ListCompleted(scope) = &event {
+                    complete.insert((kind, scope.clone()));
+                } else if let WatchEvent::ListDenied(namespace) = &event {
+                    complete.insert((kind, Some(namespace.clone())));
+                }
                 (event.namespace(), apply_event(&mut index, kind, event, &context))
             }
         };
-        if complete >= lists
+        if complete.len() >= lists
             && let Some(ready) = ready.take()
         {
             ready();

@@ -99,10 +99,21 @@ impl Kubernetes {
             .replace('=', "\\=");
         let of_bucket = ListParams::default().fields(&format!("spec.bucket.name={escaped}"));
         let mut found = KeptGrants::new(memory);
+        let mut refused = None;
+        let mut any_listed = false;
         for scope in scopes(&self.namespaces) {
-            let scope = scope.map(String::as_str);
-            let listed = self.list_grants_in(scope, of_bucket.clone(), &mut found).await;
-            logged("list", "ImmBucketGrants", listed)?;
+            let name = scope.map(String::as_str);
+            let listed = self.list_grants_in(name, of_bucket.clone(), &mut found).await;
+            match logged("list", "ImmBucketGrants", listed) {
+                Ok(()) => any_listed = true,
+                // Whoever administers a namespace can remove the operator's RoleBinding there, and must not stop the grants
+                // of the others.
+                Err(error @ KubeError::Forbidden) if scope.is_some() => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = refused.filter(|_| !any_listed) {
+            return Err(error);
         }
         let (grants, ignored) = found.into_parts();
         for (namespace, count) in ignored {
@@ -283,5 +294,35 @@ mod tests {
         // An answer about another object is not used.
         let read = kubernetes.read_secret("media", "keys").await;
         assert_eq!(read.err(), Some(CredentialsError::Unavailable));
+    }
+    #[tokio::test]
+    async fn a_namespace_that_the_operator_may_not_list_hides_no_grant_of_the_others() {
+        let server = tower::service_fn(|request: http::Request<Body>| async move {
+            let media = request.uri().path().contains("/namespaces/media/");
+            let (code, said) = if media {
+                (
+                    200,
+                    r#"{"kind": "ImmBucketGrantList", "apiVersion": "immops.dev/v1alpha1", "metadata": {}, "items": [
+                    {"metadata": {"name": "grant", "namespace": "media", "uid": "1", "resourceVersion": "1"}, "spec": {}}]}"#,
+                )
+            } else {
+                (
+                    403,
+                    r#"{"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "no"}"#,
+                )
+            };
+            http::Response::builder()
+                .status(code)
+                .body(Body::from(said.as_bytes().to_vec()))
+        });
+        let list = async |namespaces: &[&str]| {
+            let names = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            let kubernetes = Kubernetes::new(Client::new(server, "n"), names, None, None);
+            let grants = kubernetes.list_grants("pics", 1_000_000).await;
+            grants.map(|grants| grants.len())
+        };
+        assert_eq!(list(&["press", "media"]).await, Ok(1));
+        assert_eq!(list(&["press"]).await, Err(KubeError::Forbidden));
+        assert_eq!(list(&[]).await, Err(KubeError::Forbidden));
     }
 }
