@@ -54,7 +54,8 @@ pub(super) struct GrantSetCache {
     pub(super) api_writes: ApiWrites,
     /// The delay for which the last failed call of this reconcile asked.
     pub(super) asked: Option<Duration>,
-    pub(super) not_before: Option<Timestamp>,
+    /// When the next reconcile is due, after the time at which that was decided.
+    pub(super) not_before: Option<(Timestamp, Timestamp)>,
     /// Digest of the grants' inputs at the last reconcile; a change makes the group due at once.
     pub(super) last_inputs: Option<ChangeDigest>,
     /// Tenancy rules at the last reconcile; a change makes the group due at once.

@@ -54,7 +54,9 @@ pub(super) async fn reconcile(
     let rules = Some(set.context.ports.tenancy_rules());
     if cache.last_inputs == inputs
         && cache.rules == rules
-        && let Some(time) = cache.not_before.filter(|time| *time > now)
+        && let Some((set_at, time)) = cache.not_before
+        // The clock may have been set back since then.
+        && (set_at..time).contains(&now)
     {
         return time_left(now, time);
     }
@@ -80,7 +82,7 @@ pub(super) async fn reconcile(
     // This reconcile could not run an overdue drift check: the next reconcile that reads the policy runs it.
     let next_check = cache.next_drift_check.filter(|time| *time > now);
     let wait = next_check.map_or(wait, |time| wait.min(time_left(now, time)));
-    cache.not_before = Some(time::after(now, time::signed(wait)));
+    cache.not_before = Some((now, time::after(now, time::signed(wait))));
     wait
 }
 
