@@ -25,10 +25,18 @@ pub(super) fn retains_statements(grant: &GrantObject) -> bool {
 }
 
 /// Reconciles a grant whose spec names no usable identity or bucket: writes `Invalid`, or releases a deleted grant
-/// that owns nothing or has the annotation. `false` when that failed.
+/// that owns nothing or keeps its statements. `false` when that failed.
 pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> bool {
-    if grant.deleting && (grant.abandon || grant.status.owned.is_empty()) {
+    if grant.deleting && grant.status.owned.is_empty() {
         return release(context, grant, 0).await;
+    }
+    if retains_statements(&grant) {
+        let (event, copy) = (statements_retained(&grant), grant.clone());
+        let released = release(context, grant, 0).await;
+        if released {
+            publish_grant_event(context, &copy, event).await;
+        }
+        return released;
     }
     let message = match &grant.spec {
         Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted)
