@@ -87,6 +87,7 @@ mod grants {
             together deletion::a_grant_without_its_secret_waits_until_it_is_abandoned,
             together preview::enforcing_writes_exactly_the_previewed_policy,
             together preview::a_preview_removes_nothing_until_it_is_deleted,
+            together preview::a_preview_that_can_no_longer_read_the_policy_shows_no_plan,
             together preview::reported_drift_is_shown_and_not_corrected,
             together denies::a_foreign_deny_is_reported_and_jobs_wait,
             together denies::a_deny_for_some_objects_fails_only_their_items,

@@ -149,7 +149,7 @@ async fn finish_grant(
     let state = work.grant_state(&outcome);
     let mut observation = work.observe(Some(view));
     observation.plan = plan;
-    if outcome == GrantOutcome::Applied {
+    if outcome == GrantOutcome::Applied || observation.all_present == Some(true) {
         observation.repeated_drift = drift::on_present(observation.repeated_drift.as_ref(), interval, now);
     }
     let new_overlap = observation
@@ -195,10 +195,14 @@ pub(super) async fn write_state(
     let state = if let GrantState::Planned(outcome) = &state {
         work.grant_state(outcome)
     } else {
-        work.outcome.clone().unwrap_or(state)
+        let decided = work.outcome.clone();
+        // A preview needs the policy: without it, its plan is that of an earlier policy.
+        let decided = decided.filter(|decided| *decided != GrantState::Preview || !state.ends_preview());
+        decided.unwrap_or(state)
     };
+    let plan = work.grant.status.plan.clone();
     let observation = Observation {
-        plan: work.grant.status.plan.clone(),
+        plan: plan.filter(|_| !state.ends_preview()),
         ..work.observe(view)
     };
     let status = grant_status(&work.grant, &state, observation, set.context.ports.now());

@@ -65,7 +65,7 @@ impl GrantWork {
         if let Some(known) = &self.outcome {
             return known.clone();
         }
-        let backing_off = drift::is_backing_off(self.repeated_drift.as_ref());
+        let backing_off = drift::is_restored_later(&self.grant, self.repeated_drift.as_ref());
         let blocked = matches!(self.pass_role, Some(PassRoleDecision::Blocked(_)));
         if *outcome == GrantOutcome::Applied && blocked {
             GrantState::PassRoleBlocked

@@ -240,7 +240,7 @@ pub(super) fn set_other_conditions(
         Some((status, reason, message)) => conditions.set(GrantCondition::Effective, status, reason, message),
         None => conditions.carry(GrantCondition::Effective),
     }
-    if drift::is_backing_off(observation.repeated_drift.as_ref()) {
+    if drift::is_restored_later(grant, observation.repeated_drift.as_ref()) {
         let message = repeated_drift(observation, matches!(state, GrantState::RepeatedDrift));
         conditions.set_true(GrantCondition::RepeatedDrift, GrantReason::RepeatedDrift, message);
     }

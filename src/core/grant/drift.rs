@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::RepeatedDrift;
+use super::GrantObject;
+use crate::api::{DriftPolicy, GrantSpec, Mode, RepeatedDrift};
 use crate::core::condition_builder::whole_seconds;
 use crate::core::time;
 
@@ -40,6 +41,14 @@ pub fn is_backing_off(repeated_drift: Option<&RepeatedDrift>) -> bool {
     repeated_drift.is_some_and(|c| c.level > 0)
 }
 
+/// Whether the missing statements of a grant are restored, with a backoff.
+pub fn is_restored_later(grant: &GrantObject, repeated_drift: Option<&RepeatedDrift>) -> bool {
+    let restores = |spec: &GrantSpec| {
+        spec.mode == Mode::Enforce && spec.drift_policy == DriftPolicy::Correct && !spec.suspend
+    };
+    is_backing_off(repeated_drift) && grant.spec.as_ref().is_ok_and(restores)
+}
+
 /// Returns the time until the statements may be restored; `None` if they may be restored now. A wait beyond the longest
 /// backoff was not stored by this operator with this clock: it counts as over, because it would never end.
 pub fn backoff_left(repeated_drift: Option<&RepeatedDrift>, now: Timestamp) -> Option<Duration> {
@@ -70,7 +79,10 @@ pub fn on_present(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::core::grant::spec_with;
 
     #[test]
     fn the_third_removal_within_an_hour_starts_the_backoff_and_each_further_one_doubles_the_wait() {
@@ -161,5 +173,28 @@ mod tests {
             None,
             "no wait is that long"
         );
+    }
+    #[test]
+    fn missing_statements_are_restored_only_by_an_enforced_grant_that_corrects_drift() {
+        let start = Timestamp::from_second(1_790_000_000).unwrap();
+        let drift = (0..3).fold(None, |c: Option<RepeatedDrift>, _| {
+            Some(on_removed(c.as_ref(), start))
+        });
+        for (changes, restored) in [
+            (json!({}), true),
+            (json!({"driftPolicy": "Report"}), false),
+            (json!({"mode": "Preview"}), false),
+            (json!({"suspend": true}), false),
+        ] {
+            let mut fields = json!({"credentials": {"source": "Operator"}});
+            fields
+                .as_object_mut()
+                .unwrap()
+                .extend(changes.as_object().unwrap().clone());
+            let mut grant = GrantObject::bare("media", "grant");
+            grant.spec = Ok(spec_with(&fields));
+            assert_eq!(is_restored_later(&grant, drift.as_ref()), restored, "{changes}");
+            assert!(!is_restored_later(&grant, None));
+        }
     }
 }

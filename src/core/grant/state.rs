@@ -44,6 +44,31 @@ pub enum GrantState {
     PassRoleBlocked,
 }
 
+impl GrantState {
+    /// Whether the policy could not be read, for a cause that will not pass: what was planned for it may be wrong.
+    pub fn ends_preview(&self) -> bool {
+        match self {
+            Self::CredentialsFailed(error) => !error.is_transient(),
+            Self::CloudFailed(error) => !error.is_transient(),
+            Self::PolicyUnreadable(_) => true,
+            Self::Planned(_)
+            | Self::Suspended
+            | Self::Preview
+            | Self::Invalid(_)
+            | Self::Denied(_)
+            | Self::NamespaceUnknown
+            | Self::WrongOwner(_)
+            | Self::WrongRegion(_)
+            | Self::OwnerUnverified
+            | Self::DriftReported
+            | Self::RepeatedDrift
+            | Self::WriteConflict
+            | Self::InvalidPlan(_)
+            | Self::PassRoleBlocked => false,
+        }
+    }
+}
+
 /// What the reconcile observed, besides the state; a `None` keeps the value of the previous status.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {

@@ -24,7 +24,7 @@ pub fn grant_status(
         summary.message += ". To delete the grant without removing its statements, set annotation immops.dev/abandon: \"true\"; access then remains";
     }
     conditions.set_ready(&summary);
-    if !summary.stalled && drift::is_backing_off(observation.repeated_drift.as_ref()) {
+    if !summary.stalled && drift::is_restored_later(grant, observation.repeated_drift.as_ref()) {
         let message = "Action required: see the RepeatedDrift condition";
         conditions.set_true(GrantCondition::Stalled, GrantReason::RepeatedDrift, message);
     } else {

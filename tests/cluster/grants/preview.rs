@@ -172,3 +172,21 @@ pub async fn reported_drift_is_shown_and_not_corrected(stage: Arc<Stage>) {
     tenant.until_reason(GRANT, "reports", "Applied").await;
     assert_eq!(resulting, sha256(&tenant.policy()));
 }
+
+// G36
+pub async fn a_preview_that_can_no_longer_read_the_policy_shows_no_plan(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "unread", FOREIGN).await;
+    let changes = json!({"mode": "Preview"});
+    tenant.apply(&tenant.grant("unread", &changes)).await;
+    let grant = tenant.until_reason(GRANT, "unread", "Preview").await;
+    assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
+
+    tenant.set_permissions("owner", Some(&[]));
+    tenant.reconcile_until_reason("unread", "AccessDenied").await;
+    let grant = tenant.object(GRANT, "unread").await;
+    assert!(grant["status"]["plan"].is_null(), "{grant}");
+    tenant.set_permissions("owner", None);
+    tenant.reconcile_until_reason("unread", "Preview").await;
+    let grant = tenant.object(GRANT, "unread").await;
+    assert_eq!(grant["status"]["plan"]["add"].as_array().unwrap().len(), 1);
+}
