@@ -87,7 +87,14 @@ pub(super) fn check_metadata(metadata: &Value) -> Result<(), String> {
 
 /// Checks one label or annotation: its key, its type, and the syntax of a label's value.
 fn check_entry(key: &str, value: &Value, map: &str) -> Result<(), String> {
-    let (prefix, name) = key
+    // The prefix of an annotation may have capitals.
+    let lower = key.to_ascii_lowercase();
+    let checked = if map == "metadata.annotations" {
+        lower.as_str()
+    } else {
+        key
+    };
+    let (prefix, name) = checked
         .split_once('/')
         .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     if name.is_empty() || !is_label_text(name) || prefix.is_some_and(|prefix| !is_object_name(prefix)) {
@@ -202,9 +209,10 @@ mod tests {
                 json!({"name": "a", "labels": {"a/b/c": "1"}}),
                 "has the key \"a/b/c\"",
             ),
+            (json!({"name": "a", "annotations": {"A.b/c": "1"}}), ""),
             (
-                json!({"name": "a", "annotations": {"A.b/c": "1"}}),
-                "metadata.annotations has the key",
+                json!({"name": "a", "labels": {"A.b/c": "1"}}),
+                "metadata.labels has the key",
             ),
             (
                 json!({"name": "a", "labels": {"a": "b c"}}),
