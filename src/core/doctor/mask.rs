@@ -128,9 +128,9 @@ impl Mask {
         }
     }
 
-    /// Adds a DNS name or a private address.
+    /// Adds a DNS name or a private address. A name without a dot may be a word of the report.
     fn add_name(&mut self, kind: &str, name: &str) {
-        if name.parse().as_ref().map_or(true, is_private) {
+        if name.contains(['.', ':']) && name.parse().as_ref().map_or(true, is_private) {
             self.add(kind, name);
         }
     }
