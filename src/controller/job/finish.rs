@@ -40,7 +40,7 @@ pub(super) async fn finish_run(run: JobRun<'_>, end: StopReason) -> Action {
         StopReason::NoProject { error, .. } => ended(no_project(&spec.project, &error)),
         StopReason::OtherRegion(error) => ended(other_region(&spec.project, &error)),
         StopReason::ClockSkew(error) => requeue(clock_skew(&error), 60_000),
-        StopReason::Denied { canary, error } if canary || spec.grant_ref.is_none() => {
+        StopReason::Denied { canary: true, error } => {
             if !names_caller(&error)
                 && let Some(action) =
                     await_enforcement(context, &mut writer, &spec, &mut progress, &error).await
@@ -49,6 +49,8 @@ pub(super) async fn finish_run(run: JobRun<'_>, end: StopReason) -> Action {
             }
             ended(permission_denied(&spec.project, &input.identity, &error))
         }
+        // Calls of the next run decide.
+        StopReason::Denied { .. } if spec.grant_ref.is_none() => resume(200),
         StopReason::Denied { .. } => {
             // The grant may have been removed during the run: its bucket is rechecked first, and a canary call
             // decides.

@@ -1,8 +1,11 @@
 //! Which calls decide whether further calls can succeed: one call at a time is sent until an image has a score. After a
-//! denial in the middle of a run, the next call decides in the same way, for another image if there is one: a single
-//! image can be denied, for example because of its KMS key.
+//! denial of a job that has scores, calls for other images decide in the same way: images can be denied alone, for example
+//! because of their KMS key.
 
 use std::collections::BTreeSet;
+
+/// Denied deciding calls in a row, of a job that has scores, after which all calls count as denied.
+const DECIDING_CALLS: usize = 3;
 
 /// The calls that decide.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,8 @@ pub(super) struct Canary {
     /// Items that were denied since the last deciding call that passed, and before it.
     denied: BTreeSet<usize>,
     denied_alone: BTreeSet<usize>,
+    /// Denied deciding calls in a row.
+    refused: usize,
 }
 
 /// What a denial says.
@@ -59,24 +64,43 @@ impl Canary {
     /// Records a score. That of a call which was in flight at the time of a denial decides nothing.
     pub(super) fn scored(&mut self, index: usize) {
         if self.item == Some(index) {
-            (self.passed, self.suspended) = (true, false);
+            (self.passed, self.suspended, self.refused) = (true, false, 0);
             self.denied_alone.append(&mut self.denied);
         }
     }
 
-    /// Records that the call for an item was denied. `others` says that there are other images to decide.
-    pub(super) fn denied(&mut self, index: usize, others: bool) -> Denial {
-        let decides = self.item == Some(index);
+    /// Whether the item was denied since the last deciding call that passed.
+    pub(super) fn was_denied(&self, index: usize) -> bool {
+        self.denied.contains(&index)
+    }
+
+    /// Returns which of the next `open` items decides: neighbouring images can be denied for the same cause.
+    pub(super) fn position(&self, open: usize) -> usize {
+        (self.refused * open / DECIDING_CALLS).min(open.saturating_sub(1))
+    }
+
+    /// Records that the call for an item was denied. `scored` says that the job has a score, and `others` that there are
+    /// other images to decide.
+    pub(super) fn denied(&mut self, index: usize, scored: bool, others: bool) -> Denial {
+        self.refused += usize::from(self.item == Some(index));
         self.settled(index);
         if self.denied_alone.contains(&index) {
             return Denial::OfItem;
         }
         self.denied.insert(index);
-        if decides || !(self.passed && others) {
-            return Denial::OfAll { canary: !self.passed };
+        let canary = !self.passed;
+        if !scored || self.refused >= DECIDING_CALLS {
+            return Denial::OfAll { canary };
         }
-        self.suspended = true;
-        Denial::Undecided
+        match (others, canary) {
+            (true, _) => {
+                self.suspended = true;
+                Denial::Undecided
+            }
+            // The preconditions are checked again first.
+            (false, false) => Denial::OfAll { canary },
+            (false, true) => Denial::OfItem,
+        }
     }
 }
 
@@ -101,7 +125,7 @@ mod tests {
         for index in [1, 2] {
             canary.sent(index);
         }
-        assert_eq!(canary.denied(1, true), Denial::Undecided);
+        assert_eq!(canary.denied(1, true, true), Denial::Undecided);
         assert!(!canary.has_passed() && !canary.is_first());
         canary.scored(2);
         assert!(!canary.has_passed(), "it was sent before the denial");
@@ -110,27 +134,46 @@ mod tests {
         canary.scored(3);
         canary.settled(3);
         assert!(canary.has_passed());
-        assert_eq!(canary.denied(1, true), Denial::OfItem);
+        assert_eq!(canary.denied(1, true, true), Denial::OfItem);
         assert!(canary.has_passed());
-        assert_eq!(canary.denied(4, true), Denial::Undecided, "another image");
+        assert_eq!(canary.denied(4, true, true), Denial::Undecided, "another image");
     }
 
     #[test]
-    fn a_denied_deciding_call_says_that_all_are_denied() {
+    fn three_denied_deciding_calls_say_that_all_are_denied_and_one_before_the_first_score() {
         let mut first = Canary::default();
         first.sent(0);
-        assert_eq!(first.denied(0, true), Denial::OfAll { canary: true });
+        assert_eq!(first.denied(0, false, true), Denial::OfAll { canary: true });
 
-        let mut later = passed();
-        assert_eq!(later.denied(1, true), Denial::Undecided);
-        assert_eq!(later.denied(2, true), Denial::Undecided, "it was in flight");
-        later.sent(3);
-        assert_eq!(later.denied(3, true), Denial::OfAll { canary: false });
+        for (mut run, canary) in [(passed(), false), (Canary::default(), true)] {
+            if !canary {
+                assert_eq!(run.denied(1, true, true), Denial::Undecided);
+                assert_eq!(run.denied(2, true, true), Denial::Undecided, "it was in flight");
+            }
+            let mut positions = Vec::new();
+            for (index, expected) in [
+                (3, Denial::Undecided),
+                (4, Denial::Undecided),
+                (5, Denial::OfAll { canary }),
+            ] {
+                positions.push(run.position(90));
+                run.sent(index);
+                assert_eq!(run.denied(index, true, true), expected);
+                assert!(run.was_denied(index));
+            }
+            assert_eq!(positions, [0, 30, 60]);
+        }
+    }
 
+    #[test]
+    fn the_last_image_is_denied_alone_once_the_preconditions_were_checked_again() {
         assert_eq!(
-            passed().denied(1, false),
+            passed().denied(1, true, false),
             Denial::OfAll { canary: false },
             "nothing else can decide"
         );
+        let mut next = Canary::default();
+        next.sent(1);
+        assert_eq!(next.denied(1, true, false), Denial::OfItem);
     }
 }

@@ -25,7 +25,7 @@ use self::retry::Retry;
 use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, Requests};
+use crate::api::{Cursor, Deferred, ItemResult, REPORT_BYTES, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -39,7 +39,7 @@ const REFILL_AFTER_REFUSAL: usize = 751;
 /// The source is not read on while at least this many results, or bytes of results, are not stored: rejected items have
 /// results without a call, as fast as the source is read.
 const UNSTORED_LIMIT: usize = 2_000;
-const UNSTORED_BYTES: usize = 256 * 1024;
+const UNSTORED_BYTES: usize = 2 * REPORT_BYTES;
 
 /// An item to send or in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,13 +184,14 @@ impl Progress {
                 return None;
             }
         }
-        let mut due = self.retries.iter().filter(|(index, retry)| {
+        let due = self.retries.iter().filter(|(index, retry)| {
             retry.is_due(now)
                 && !self.in_flight.contains_key(index)
                 && deciding.is_none_or(|deciding| deciding == **index)
         });
-        if let Some((index, _)) = due.next() {
-            return Some(Candidate::Retry(*index));
+        let due = due.map(|(index, _)| *index);
+        if let Some(index) = due.min_by_key(|index| self.canary.was_denied(*index)) {
+            return Some(Candidate::Retry(index));
         }
         let waits = !passed && !self.retries.is_empty();
         (fresh && !waits).then_some(Candidate::Fresh)
@@ -208,7 +209,8 @@ impl Progress {
                 }
             }
             Candidate::Fresh => {
-                let position = self.first_calls.position(self.pending_items.len());
+                let open = self.pending_items.len();
+                let position = self.first_calls.position(open).max(self.canary.position(open));
                 let item = self.pending_items.remove(position)?;
                 self.under_way = (self.under_way.0 + 1, self.under_way.1 + serialized_len(&item.uri));
                 item

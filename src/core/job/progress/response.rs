@@ -11,6 +11,7 @@ use super::{Item, Progress, Reading};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::Score;
+use crate::core::job::ends::names_caller;
 use crate::core::job::first_calls::FirstCalls;
 use crate::core::{requeue, time};
 
@@ -139,21 +140,34 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
     }
 }
 
-/// Applies a denial: of the item, which fails, of all calls, or of one of both, which the next call decides.
+/// Applies a denial: of the item, which fails, of all calls, or of one of both, which calls for other images decide.
 fn denied(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
-    let others = !progress.pending_items.is_empty() || progress.reading != Reading::Done;
-    let denial = progress.canary.denied(item.index, others);
-    // The last images of a job can be denied alone as well: the grant was checked again, and no other image is left.
-    let last = denial == Denial::OfAll { canary: true } && !others && progress.stats.succeeded > 0;
-    if denial == Denial::OfItem || last {
-        progress.untrack(&item.uri);
-        progress.record_result(item.index, item.uri, None, Some(error.code));
-        return ResponseEffect::Continue;
+    let index = item.index;
+    if names_caller(&error) {
+        // What the caller lacks, it lacks for every image.
+        defer(progress, &item, 0, 0, None, now);
+        let canary = progress.canary.is_first();
+        return ResponseEffect::Denied { canary, error };
     }
-    defer(progress, &item, 0, 0, None, now);
-    match denial {
-        Denial::OfAll { canary } => ResponseEffect::Denied { canary, error },
-        Denial::Undecided | Denial::OfItem => ResponseEffect::Continue,
+    let untried = |other: &usize| *other != index && !progress.canary.was_denied(*other);
+    let others = !progress.pending_items.is_empty()
+        || progress.reading != Reading::Done
+        || progress.retries.keys().any(untried);
+    let scored = progress.stats.succeeded > 0;
+    match progress.canary.denied(index, scored, others) {
+        Denial::OfItem => {
+            progress.untrack(&item.uri);
+            progress.record_result(index, item.uri, None, Some(error.code));
+            ResponseEffect::Continue
+        }
+        Denial::OfAll { canary } => {
+            defer(progress, &item, 0, 0, None, now);
+            ResponseEffect::Denied { canary, error }
+        }
+        Denial::Undecided => {
+            defer(progress, &item, 0, 0, None, now);
+            ResponseEffect::Continue
+        }
     }
 }
 

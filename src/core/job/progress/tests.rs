@@ -236,18 +236,25 @@ fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
 }
 
 #[test]
-fn a_denied_image_and_a_denied_deciding_call_stop_the_run() {
-    let mut progress = after_the_canary_call(4, false, 4);
+fn three_denied_deciding_calls_stop_the_run_and_one_about_the_caller_does() {
+    let mut progress = after_the_canary_call(40, false, 4);
     send(&mut progress, 1, NOW);
     apply_response(&mut progress, 1, Err(denial()), NOW);
-    send(&mut progress, 2, NOW);
-    let effect = apply_response(&mut progress, 2, Err(denial()), NOW);
-    assert_eq!(
-        effect,
-        ResponseEffect::Denied {
-            canary: false,
-            error: denial()
-        }
-    );
-    assert_eq!(progress.done(), 1, "neither image has failed");
+    for (index, last) in [(2, false), (15, false), (28, true)] {
+        send(&mut progress, index, NOW);
+        let effect = apply_response(&mut progress, index, Err(denial()), NOW);
+        let stops = effect
+            == ResponseEffect::Denied {
+                canary: false,
+                error: denial(),
+            };
+        assert_eq!(stops, last, "{index}");
+    }
+    assert_eq!(progress.done(), 1, "no image has failed");
+
+    let mut progress = after_the_canary_call(4, false, 4);
+    send(&mut progress, 1, NOW);
+    let error = CloudError::new(CloudErrorKind::AccessDenied, "NoPermission");
+    let effect = apply_response(&mut progress, 1, Err(error.clone()), NOW);
+    assert_eq!(effect, ResponseEffect::Denied { canary: false, error });
 }
