@@ -78,6 +78,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     };
     room.reduce(decoded_bytes(&job));
     if !job.status.unreadable.is_empty() {
+        context.runs.stop_waiting(key);
         return report_unreadable(context, job).await;
     }
     let marked = mark::restore_mark(context, &mut job).await;
@@ -89,6 +90,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     let (spec, source_spec) = match validated_spec(&writer.job) {
         Ok(checked) => checked,
         Err(message) => {
+            context.runs.stop_waiting(key);
             return after_phase(writer.persist(context, None, &Phase::Invalid(message)).await);
         }
     };

@@ -51,7 +51,8 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
     }
     let stalled = newly_stalled::<JobCondition>(&job.status.conditions, &status.conditions);
     let is_open = status.completion_time.is_none();
-    let resumes = is_open && is_suspended(&job.status) && !is_suspended(status);
+    let runs_again = status.suspended_by.is_none() && job.spec.as_ref().is_ok_and(|spec| !spec.suspend);
+    let resumes = is_open && is_suspended(&job.status) && runs_again;
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {

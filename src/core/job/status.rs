@@ -124,6 +124,16 @@ pub fn recovered_status(job: &JobObject, progress: &Progress) -> JobStatus {
         failures: figures.failures,
         results: figures.results,
         reports: figures.reports,
+        // All results that are counted were read.
+        conditions: if lacks_results(&job.status.conditions) {
+            let conditions = job.status.conditions.iter();
+            conditions
+                .filter(|c| !c.is(JobCondition::ResultsStored))
+                .cloned()
+                .collect()
+        } else {
+            job.status.conditions.clone()
+        },
         ..job.status.clone()
     }
 }
