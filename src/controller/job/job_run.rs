@@ -18,7 +18,8 @@ use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::QueueTicket;
 
-/// Interval of stores: a crash repeats at most the calls of one interval.
+/// Interval of stores: a crash repeats at most the calls of one interval, and those whose answers arrive while the run reads
+/// its object, its grant or its credentials again, because nothing is stored in that time.
 pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
 
 /// Interval at which the object and its grant are read again; a change of either triggers that at once.
