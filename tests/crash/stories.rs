@@ -320,6 +320,34 @@ fn public_access_is_read_for_an_edit_once_credentials_are_available() {
 }
 
 #[test]
+fn a_setting_that_is_read_for_one_grant_changes_no_decision_of_another() {
+    run_once(
+        2,
+        None,
+        &[
+            |o| {
+                o.block = Some(PublicAccessBlock::OnForBucket);
+                o.apply("a", on(grant(A), &["p/"]));
+            },
+            |o| {
+                o.block = None;
+                // A grant of before may omit what one of now may write.
+                o.public_refused = true;
+                o.apply("b", on(grant(A), &["q/"]));
+            },
+            |o| {
+                for (name, written) in [("a", false), ("b", true)] {
+                    let report = o.grants[&key(name)].status.pass_role_statement;
+                    if report.is_none_or(|report| report.written != written) {
+                        o.broken.push(format!("{name}: {report:?}"));
+                    }
+                }
+            },
+        ],
+    );
+}
+
+#[test]
 fn an_omitted_statement_is_removed_although_the_first_write_is_rejected() {
     run_once(
         2,

@@ -19,6 +19,8 @@ use crate::ports::AccessKeys;
 #[derive(Clone, Default)]
 pub(super) struct PreparationFacts {
     pub(super) block: Option<PublicAccessBlock>,
+    /// Whether OSS has just rejected a public policy.
+    pub(super) public_refused: bool,
     pub(super) bucket: Option<ObservedBucket>,
 }
 
@@ -115,6 +117,7 @@ pub(super) async fn read_bucket_facts(
     let retry =
         cache.public_refused && active().any(|p| requested(&p.grant) != Some(PassRoleStatement::Omit));
     cache.public_refused = retry;
+    facts.public_refused = retry;
     // The operator's own identity removes statements only from a bucket whose owner it has verified just now.
     let removing = |p: &GrantWork| p.outcome.is_none() && p.grant.deleting;
     let verify = set.identity.is_operator() && batch.iter().any(removing);
@@ -224,7 +227,7 @@ pub(super) async fn prepare(
         .spec
         .as_ref()
         .ok()
-        .and_then(|spec| Some((spec, desired_statements(set, spec, grant, facts.block)?)))
+        .and_then(|spec| Some((spec, desired_statements(set, spec, grant, facts)?)))
     else {
         return false;
     };
@@ -261,9 +264,13 @@ fn desired_statements(
     set: &GrantSet<'_>,
     spec: &GrantSpec,
     grant: &GrantObject,
-    block: Option<PublicAccessBlock>,
+    facts: &PreparationFacts,
 ) -> Option<(Desired, PassRoleDecision)> {
-    let choice = decide_pass_role(spec, grant.generation, &grant.status, block)
+    let decide = |block| decide_pass_role(spec, grant.generation, &grant.status, block);
+    // A setting that was read for another grant does not change what was decided for this one.
+    let decided = decide(None).filter(|_| !facts.public_refused);
+    let choice = decided
+        .or_else(|| decide(facts.block))
         .unwrap_or(PassRoleDecision::OmittedBecause(PublicAccessBlock::Unreadable));
     let mut desired = parse_spec(spec, choice).ok()?;
     if drift::backoff_left(grant.status.repeated_drift.as_ref(), set.context.ports.now()).is_some() {

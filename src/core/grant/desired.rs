@@ -96,8 +96,15 @@ pub fn decide_pass_role(
     if requested == PassRoleStatement::Omit {
         return Some(PassRoleDecision::Omitted);
     }
+    let current = status.observed_generation == Some(generation);
+    let report = status.pass_role_statement.filter(|_| current);
     if let Some(state) = block {
+        let refused = report.is_some_and(|report| report.cause == PassRoleCause::PublicPolicyRejected);
         return Some(match (requested, state) {
+            // What OSS has rejected is not sent again without a sign that the setting has changed.
+            (PassRoleStatement::Include, PublicAccessBlock::Unreadable) if refused => {
+                PassRoleDecision::Blocked(PublicAccessBlock::RefusedByOss)
+            }
             (_, PublicAccessBlock::Off) => PassRoleDecision::Included,
             (PassRoleStatement::Include, PublicAccessBlock::Unreadable) => PassRoleDecision::Included,
             (PassRoleStatement::Include, state) => PassRoleDecision::Blocked(state),
@@ -106,10 +113,7 @@ pub fn decide_pass_role(
             }
         });
     }
-    if status.observed_generation != Some(generation) {
-        return None;
-    }
-    let report = status.pass_role_statement?;
+    let report = report?;
     if report.written {
         return Some(PassRoleDecision::Included);
     }
@@ -223,6 +227,33 @@ mod tests {
             spec.access.pass_role_statement = requested;
             let found = decide_pass_role(&spec, generation, &status, None);
             assert_eq!(found, decision, "{requested:?} {generation}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_public_policy_is_sent_again_only_when_the_setting_reads_as_off() {
+        use PublicAccessBlock::{Off, OnForAccount, RefusedByOss, Unreadable};
+        let mut spec = spec_with(&serde_json::json!({"credentials": {"source": "Operator"}}));
+        spec.access.pass_role_statement = PassRoleStatement::Include;
+        let rejected = PassRoleDecision::Blocked(RefusedByOss);
+        let status = GrantStatus {
+            observed_generation: Some(2),
+            pass_role_statement: Some(rejected.report(PassRoleStatement::Include)),
+            ..GrantStatus::default()
+        };
+        for (generation, block, decision) in [
+            (2, None, None),
+            (2, Some(Unreadable), Some(rejected)),
+            (2, Some(Off), Some(PassRoleDecision::Included)),
+            (
+                2,
+                Some(OnForAccount),
+                Some(PassRoleDecision::Blocked(OnForAccount)),
+            ),
+            (3, Some(Unreadable), Some(PassRoleDecision::Included)),
+        ] {
+            let found = decide_pass_role(&spec, generation, &status, block);
+            assert_eq!(found, decision, "{block:?} {generation}");
         }
     }
 }
