@@ -166,7 +166,7 @@ pub(super) async fn converge(
         let uids = batch.iter().map(|work| work.grant.uid.as_str());
         set.writes.forget_rejections(uids, &plan);
         set.writes
-            .attempted(second.bytes.clone(), document_after(&plan.change), read_at);
+            .attempted(&second.bytes, &document_after(&plan.change), read_at);
         let ports = &set.context.ports;
         let (written, call) = match &planned {
             PlannedWrite::Put(policy) => (

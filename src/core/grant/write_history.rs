@@ -11,6 +11,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::{GrantObject, Plan, WRITE_LIFE_SECONDS};
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::credential_use::is_within_life;
+use crate::core::hash::sha256;
 use crate::core::time;
 
 /// How long after our write OSS may still return the policy from before (stale read).
@@ -24,10 +25,17 @@ const MAX_UNSEEN: usize = 256;
 /// A policy as read or written; `None` when the bucket has none.
 type PolicyBytes = Option<Vec<u8>>;
 
+/// SHA-256 of a policy, which is only compared: a policy has up to 16 KB, and a process knows thousands of buckets.
+type PolicyDigest = Option<String>;
+
+fn digest(policy: &PolicyBytes) -> PolicyDigest {
+    policy.as_ref().map(sha256)
+}
+
 /// A policy write, recorded before it is sent.
 struct RecentWrite {
-    before: PolicyBytes,
-    after: PolicyBytes,
+    before: PolicyDigest,
+    after: PolicyDigest,
     at: Timestamp,
 }
 
@@ -64,6 +72,7 @@ pub struct WriteHistory {
 impl WriteHistory {
     /// Reads the unanswered writes of earlier processes from the ledgers.
     pub fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
+        self.limit_to(now);
         let first = self.first_look.is_none();
         let first_look = *self.first_look.get_or_insert(now);
         let entries = || grants.iter().flat_map(|g| &g.status.owned);
@@ -82,6 +91,30 @@ impl WriteHistory {
         let known = self.unsettled.max(self.in_flight.take());
         self.unsettled = known.max(recorded).filter(|until| *until > now);
         self.read_intents(grants, first, now);
+    }
+
+    /// Dates nothing later than now: if the clock was set back, what is known must not count until it has caught up.
+    fn limit_to(&mut self, now: Timestamp) {
+        for write in &mut self.recent {
+            write.at = write.at.min(now);
+        }
+        for at in self
+            .confirmed_removed
+            .values_mut()
+            .chain(self.sent_intents.values_mut())
+        {
+            *at = (*at).min(now);
+        }
+        let limits = [
+            (&mut self.first_look, SignedDuration::ZERO),
+            (&mut self.corrected, SignedDuration::ZERO),
+            (&mut self.cold_until, LAG),
+            (&mut self.unsettled, WRITE_LIFE),
+            (&mut self.in_flight, WRITE_LIFE),
+        ];
+        for (time, limit) in limits {
+            *time = time.map(|time| time.min(time::after(now, limit)));
+        }
     }
 
     /// Drops what is known about entries that are gone, and finds the intended writes of earlier processes at the first
@@ -213,12 +246,12 @@ impl WriteHistory {
     }
 
     /// Records a write that is about to be sent.
-    pub fn attempted(&mut self, before: PolicyBytes, after: PolicyBytes, now: Timestamp) {
+    pub fn attempted(&mut self, before: &PolicyBytes, after: &PolicyBytes, now: Timestamp) {
         self.in_flight = Some(time::after(now, WRITE_LIFE));
         self.recent.retain(|w| now.duration_since(w.at) < LAG);
         self.recent.push(RecentWrite {
-            before,
-            after,
+            before: digest(before),
+            after: digest(after),
             at: now,
         });
     }
@@ -263,16 +296,18 @@ impl WriteHistory {
             .iter()
             .filter(|w| now.duration_since(w.at) < LAG)
             .peekable();
-        recent.peek().is_some()
-            && self.recent.last().is_some_and(|w| w.after != *read)
-            && recent.any(|w| w.before == *read)
+        if recent.peek().is_none() {
+            return false;
+        }
+        let read = digest(read);
+        self.recent.last().is_some_and(|w| w.after != read) && recent.any(|w| w.before == read)
     }
 
     /// Whether a statement may be missing only because the read is stale.
     pub fn absence_untrusted(&self, read: &PolicyBytes, now: Timestamp) -> bool {
         let cold = self.cold_until.is_some_and(|until| now < until);
         let last = self.recent.last().filter(|w| now.duration_since(w.at) < LAG);
-        last.map_or(cold, |w| w.after != *read)
+        last.map_or(cold, |w| w.after != digest(read))
     }
 
     /// Whether a write was sent or answered since a time.

@@ -227,12 +227,12 @@ fn forged_expiries_that_become_plausible_in_turns_block_a_bucket_once() {
 #[test]
 fn a_write_whose_reconcile_did_not_end_is_outstanding() {
     let mut writes = running();
-    writes.attempted(None, None, START);
+    writes.attempted(&None, &None, START);
     writes.read_ledgers(&[], START);
     assert_eq!(writes.unsettled(), Some(START + WRITE_LIFE));
 
     let mut writes = running();
-    writes.attempted(None, None, START);
+    writes.attempted(&None, &None, START);
     writes.rejected();
     writes.read_ledgers(&[], START);
     assert_eq!(writes.unsettled(), None);
@@ -298,7 +298,7 @@ fn a_read_from_before_a_recent_write_is_stale_for_30_s() {
     let after = |seconds: i64| START + SignedDuration::from_secs(seconds);
     let mut writes = running();
     assert!(!writes.has_recent(START));
-    writes.attempted(text("old"), text("new"), START);
+    writes.attempted(&text("old"), &text("new"), START);
     assert!(writes.is_stale_read(&text("old"), after(29)));
     assert!(!writes.is_stale_read(&text("new"), after(29)));
     assert!(!writes.is_stale_read(&text("other"), after(29)));
@@ -306,11 +306,26 @@ fn a_read_from_before_a_recent_write_is_stale_for_30_s() {
     assert!(writes.absence_untrusted(&text("other"), after(29)));
     assert!(!writes.absence_untrusted(&text("other"), after(30)));
     assert!(writes.has_recent(after(29)) && !writes.has_recent(after(30)));
-    writes.attempted(text("new"), text("newer"), after(1));
+    writes.attempted(&text("new"), &text("newer"), after(1));
     assert!(
         writes.is_stale_read(&text("old"), after(2)),
         "from before both writes"
     );
-    writes.attempted(text("newer"), text("old"), after(2));
+    writes.attempted(&text("newer"), &text("old"), after(2));
     assert!(!writes.is_stale_read(&text("old"), after(29)), "it was undone");
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nothing_alive() {
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let mut writes = running();
+    let back = START - SignedDuration::from_hours(10);
+    writes.attempted(&text("old"), &text("new"), START);
+    writes.read_ledgers(&[], back);
+    assert!(writes.unsettled() <= Some(back + WRITE_LIFE));
+    let later = back + LAG;
+    assert!(!writes.is_stale_read(&text("old"), later));
+    assert!(!writes.has_recent(later));
+    writes.read_ledgers(&[], back + WRITE_LIFE);
+    assert_eq!(writes.unsettled(), None);
 }
