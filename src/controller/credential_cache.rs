@@ -5,7 +5,10 @@
 //! operator: it was read or issued since the object appeared, and less than [`CHECK_LIFE`] ago. Without that, a session
 //! would outlive the Role that opened the reference, and even the namespace.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -29,6 +32,21 @@ const MAX_REJECTED: usize = 10_000;
 /// How long an object that uses no credentials is remembered.
 const UNUSED_LIFE: SignedDuration = SignedDuration::from_mins(10);
 
+/// Bytes of an entry without its texts.
+const ENTRY_BYTES: usize = 512;
+
+/// The most bytes of cached credentials. Everybody who may create an object can have a session for each name that it writes,
+/// and a session is kept for most of an hour.
+struct CacheLimits {
+    namespace: usize,
+    all: usize,
+}
+
+const LIMITS: CacheLimits = CacheLimits {
+    namespace: 4 * 1024 * 1024,
+    all: 16 * 1024 * 1024,
+};
+
 /// Credentials of one identity and scope.
 struct Entry {
     keys: AccessKeys,
@@ -36,6 +54,20 @@ struct Entry {
     until: Timestamp,
     /// Digest of the credentials with which a session was opened; empty for a token.
     opened_with: String,
+}
+
+impl Entry {
+    /// The bytes of an entry, with those of its key.
+    fn bytes(&self, (identity, scope): &EntryKey) -> usize {
+        let keys = [self.keys.id.as_str(), self.keys.secret.expose_secret()];
+        let token = self
+            .keys
+            .token
+            .as_ref()
+            .map_or(0, |token| token.expose_secret().len());
+        let texts = keys.iter().map(|text| text.len()).sum::<usize>() + token;
+        ENTRY_BYTES + texts + identity.bytes() + scope.as_ref().map_or(0, SessionScope::bytes)
+    }
 }
 
 /// Static credentials serve every scope; a session serves the scope of its session policy.
@@ -115,7 +147,7 @@ impl CredentialCache {
             until,
             opened_with,
         };
-        self.entries.lock().insert(key, entry);
+        keep(&mut self.entries.lock(), key, entry, &LIMITS);
         Ok(keys)
     }
 
@@ -209,6 +241,32 @@ impl CredentialCache {
     }
 }
 
+/// Adds an entry. As long as a namespace has more bytes than its limit, or all have more than theirs, the namespace that has
+/// most loses the entry that ends first.
+fn keep(entries: &mut HashMap<EntryKey, Entry>, key: EntryKey, entry: Entry, limits: &CacheLimits) {
+    entries.insert(key, entry);
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    for (key, entry) in entries.iter() {
+        *used.entry(key.0.namespace().to_owned()).or_default() += entry.bytes(key);
+    }
+    while let Some((namespace, most)) = used.iter_mut().max_by_key(|(_, bytes)| **bytes) {
+        let total = entries.iter().map(|(key, entry)| entry.bytes(key)).sum::<usize>();
+        if *most <= limits.namespace && total <= limits.all {
+            return;
+        }
+        let here = entries.iter().filter(|(key, _)| key.0.namespace() == namespace);
+        let Some(first) = here
+            .min_by_key(|(_, entry)| entry.until)
+            .map(|(key, _)| key.clone())
+        else {
+            return;
+        };
+        if let Some(dropped) = entries.remove(&first) {
+            *most = most.saturating_sub(dropped.bytes(&first));
+        }
+    }
+}
+
 /// Returns until when credentials are used: 60 s for static ones, because a Secret may be rotated any time; for a
 /// session until 5 min before its expiry, but at least 1 s.
 fn usable_until(expires: Option<Timestamp>, now: Timestamp) -> Timestamp {
@@ -269,62 +327,5 @@ async fn exchange(
             .assume_role(&session(&role.role_arn, role.external_id.as_ref()), &keys)
             .await
             .map_err(CredentialsError::of_sts),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_renewed_while_the_old_ones_still_work() {
-        let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let used = |lasts: Option<i64>| {
-            let end = lasts.map(|seconds| now + SignedDuration::from_secs(seconds));
-            usable_until(end, now).duration_since(now).as_secs()
-        };
-        assert_eq!(used(None), 60, "a Secret is read again");
-        assert_eq!(
-            used(Some(3600)),
-            3300,
-            "a call that takes long must not outlive its session"
-        );
-        assert_eq!(used(Some(200)), 1, "a session near its expiry is used for 1 s");
-    }
-
-    #[test]
-    fn a_reference_is_open_to_the_objects_that_existed_at_a_check_until_it_is_closed() {
-        let start = Timestamp::from_second(1_790_000_000).unwrap();
-        let at = |seconds| start + SignedDuration::from_secs(seconds);
-        let identity = |origin| Identity {
-            origin,
-            assumed_role: None,
-        };
-        let secret = identity(CredentialOrigin::Secret {
-            namespace: "media".to_owned(),
-            name: "keys".to_owned(),
-        });
-        let cache = CredentialCache::default();
-        assert!(!cache.is_open(&secret, &["a"], at(0)));
-        cache.record_check(&secret, &["a"], at(0));
-        assert!(cache.is_open(&secret, &["a"], at(49)));
-        assert!(!cache.is_open(&secret, &["a", "b"], at(49)), "b is new");
-        assert!(!cache.is_open(&secret, &["a"], at(50)), "the check is too old");
-        // A check for one object shows that the reference is open for those that existed at an earlier one.
-        cache.record_check(&secret, &["b"], at(60));
-        assert!(cache.is_open(&secret, &["a", "b"], at(61)));
-        assert!(
-            !cache.is_open(&secret, &["a"], at(-3600)),
-            "the clock was set back"
-        );
-        cache.record_check(&secret, &["a"], at(-3600));
-        assert!(cache.is_open(&secret, &["a"], at(-3599)));
-        assert!(!cache.is_open(&secret, &["a"], at(-3550)), "the check is too old");
-        cache.close(&secret);
-        assert!(!cache.is_open(&secret, &["a"], at(61)));
-        let own = identity(CredentialOrigin::Operator {
-            namespace: "media".to_owned(),
-        });
-        assert!(cache.is_open(&own, &["new"], at(0)), "there is no reference");
     }
 }

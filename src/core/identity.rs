@@ -73,6 +73,25 @@ impl Identity {
         Some(Self { origin, assumed_role })
     }
 
+    /// Returns the bytes of the names in the identity.
+    pub fn bytes(&self) -> usize {
+        let origin = match &self.origin {
+            CredentialOrigin::Secret { namespace, name } => namespace.len() + name.len(),
+            CredentialOrigin::ServiceAccount {
+                namespace,
+                name,
+                role_arn,
+                provider_arn,
+            } => namespace.len() + name.len() + role_arn.len() + provider_arn.len(),
+            CredentialOrigin::Operator { namespace } => namespace.len(),
+        };
+        let role = self.assumed_role.as_ref();
+        origin
+            + role.map_or(0, |role| {
+                role.role_arn.len() + role.external_id.as_ref().map_or(0, String::len)
+            })
+    }
+
     /// Returns the namespace of the objects that use the identity.
     pub fn namespace(&self) -> &str {
         match &self.origin {
@@ -187,6 +206,19 @@ pub enum SessionScope {
 }
 
 impl SessionScope {
+    /// Returns the bytes of the names in the scope.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Bucket(bucket) | Self::Objects(bucket) => bucket.len(),
+            Self::Project {
+                region,
+                account_uid,
+                name,
+                passed_role,
+            } => region.len() + account_uid.len() + name.len() + passed_role.as_ref().map_or(0, String::len),
+        }
+    }
+
     /// Returns the scope for reconciling the grants of a bucket.
     pub fn bucket(bucket: &BucketRef) -> Self {
         Self::Bucket(bucket.name.clone())
