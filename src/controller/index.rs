@@ -51,7 +51,8 @@ pub(super) struct WatchedGrant {
 struct IndexedGrant {
     token: ChangeDigest,
     readiness: ChangeDigest,
-    consumers: Box<[String]>,
+    /// Digests of the listed namespaces: whoever writes a grant can list a hundred long names.
+    consumers: Box<[ChangeDigest]>,
     bucket: Arc<str>,
     labels: ObjectLabels,
     /// Digest of the uid that was seen with the operator's finalizer.
@@ -114,10 +115,11 @@ impl Index {
         // A grant that is being deleted can have been released, and have come back with a restored backup of the API
         // server, unchanged.
         let listed_again = self.missing_grants.remove(&key) && token.deleting;
+        let consumers: Box<[ChangeDigest]> = consumers.iter().map(ChangeDigest::of).collect();
         let old = self.grants.get(&key);
         let uid = ChangeDigest::of(&token.uid);
         let had_before = old.is_some_and(|old| old.protected == Some(uid));
-        let same = old.is_some_and(|old| old.readiness == readiness && *old.consumers == *consumers);
+        let same = old.is_some_and(|old| old.readiness == readiness && old.consumers == consumers);
         if !same {
             let before = old.map(|old| &*old.consumers).unwrap_or_default();
             keys.extend(self.jobs_of(&key, &[before, &consumers]));
@@ -125,7 +127,7 @@ impl Index {
         let new = IndexedGrant {
             token: ChangeDigest::of(&token),
             readiness,
-            consumers: consumers.into(),
+            consumers,
             bucket: Arc::clone(&bucket),
             labels,
             protected: (finalizer.present || had_before).then_some(uid),
@@ -241,11 +243,13 @@ impl Index {
     }
 
     /// Returns the jobs that wait for a grant and may use it: those of its own namespace and of the listed ones.
-    fn jobs_of(&self, grant: &ObjectKey, consumers: &[&[String]]) -> Vec<QueueKey> {
+    fn jobs_of(&self, grant: &ObjectKey, consumers: &[&[ChangeDigest]]) -> Vec<QueueKey> {
         let waiting = self.waiting.get(grant).into_iter().flatten();
-        let allowed = waiting.filter(|job| {
-            job.namespace == grant.namespace || consumers.iter().any(|listed| listed.contains(&job.namespace))
-        });
+        let listed = |job: &ObjectKey| {
+            let namespace = ChangeDigest::of(&job.namespace);
+            consumers.iter().any(|listed| listed.contains(&namespace))
+        };
+        let allowed = waiting.filter(|job| job.namespace == grant.namespace || listed(job));
         allowed.cloned().map(QueueKey::Job).collect()
     }
 
