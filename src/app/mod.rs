@@ -25,7 +25,7 @@ use kube::Client;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use self::wiring::Adapters;
+use self::wiring::{Adapters, concurrent_lists};
 use crate::cloud::Cloud;
 use crate::controller::Controllers;
 use crate::controller::feed::{WatchedKind, feed, watch};
@@ -191,6 +191,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             account,
             settings.backup_namespace.clone(),
         );
+        let memory = MemoryBudget::of_limit(memory_limit());
         let adapters = Adapters {
             kubernetes,
             cloud,
@@ -198,7 +199,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             operator_identity: settings.operator_identity.clone(),
             tenancy_rules: rules.clone(),
             requests: RequestBudget::default(),
-            memory: MemoryBudget::of_limit(memory_limit()),
+            lists: concurrent_lists(&memory),
+            memory,
             metrics: Arc::clone(&metrics),
         };
         metrics.leader.set(1);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use super::operator_identity::OperatorIdentity;
 use crate::api::{
@@ -52,8 +53,20 @@ pub struct Adapters {
     pub requests: RequestBudget,
     /// Limits what is decoded at a time.
     pub memory: Arc<MemoryBudget>,
+    /// Limits the lists that are read at a time: they take at most half of the memory.
+    pub lists: Semaphore,
     /// Counts the calls to the cloud.
     pub metrics: Arc<Metrics>,
+}
+
+/// Returns the limit for the lists that are read at a time.
+pub fn concurrent_lists(memory: &MemoryBudget) -> Semaphore {
+    let lists = memory.total() / 2 / LIST_BYTES;
+    Semaphore::new(
+        usize::try_from(lists)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Semaphore::MAX_PERMITS),
+    )
 }
 
 impl Adapters {
@@ -83,6 +96,8 @@ impl Ports for Adapters {
         now()
     }
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError> {
+        // A list is held over all of its pages: a few long ones must not keep everything else from being read.
+        let _turn = self.lists.acquire().await.map_err(|_| KubeError::Unavailable)?;
         // The grants of a bucket belong to many namespaces: buckets share one turn.
         let (_memory, api) = self.api_with_memory("", LIST_BYTES).await;
         let kept = self.memory.limit() / BUCKET_SHARE;

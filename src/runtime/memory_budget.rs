@@ -66,6 +66,11 @@ impl MemoryBudget {
         self.limit
     }
 
+    /// Returns the size of the budget, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.
     pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
         let bytes = bytes.min(self.total);

@@ -7,6 +7,7 @@ use crate::core::endpoints::Endpoints;
 /// Adapters without the lease, for an API server and a cloud.
 fn adapters(cloud: &str, client: kube::Client) -> Adapters {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let memory = MemoryBudget::of_limit(0);
     Adapters {
         kubernetes: Kubernetes::new(client, Vec::new(), None, None),
         cloud: Cloud::new(Endpoints::new(cloud, cloud, cloud).unwrap()).unwrap(),
@@ -14,7 +15,8 @@ fn adapters(cloud: &str, client: kube::Client) -> Adapters {
         operator_identity: OperatorIdentity::None,
         tenancy_rules: CurrentRules::default(),
         requests: RequestBudget::default(),
-        memory: MemoryBudget::of_limit(0),
+        lists: concurrent_lists(&memory),
+        memory,
         metrics: Arc::default(),
     }
 }
