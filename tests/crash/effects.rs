@@ -22,7 +22,7 @@ use imm_operator::ports::{
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use super::fake_world::FakeWorld;
+use super::fake_world::{FakeWorld, READER};
 use super::fault::{Call, Fault};
 use super::jobs::ACCOUNT;
 use super::process::{Gate, no_answer, pass_time};
@@ -89,6 +89,8 @@ impl Ports for Gate {
             }
             let id = if namespace.starts_with("stranger") {
                 STRANGER.to_owned()
+            } else if namespace.starts_with("reader") {
+                READER.to_owned()
             } else {
                 format!("LTAI{}", o.jobs.keys)
             };

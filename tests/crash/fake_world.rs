@@ -13,6 +13,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::fault::{Fault, refused};
 use super::jobs::JobWorld;
 
+/// The id of credentials that may read every policy and write none.
+pub const READER: &str = "reader";
+
 /// Numbers of calls so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -309,6 +312,9 @@ impl FakeWorld {
             self.ended_sessions = self.sessions;
         }
         self.admit(keys)?;
+        if keys.id == READER {
+            return Err(refused(CloudErrorKind::AccessDenied));
+        }
         let text = write.text.as_deref();
         if self.poison.is_some_and(|p| text.is_some_and(|t| t.contains(p))) {
             return Err(refused(CloudErrorKind::PolicyRejected));

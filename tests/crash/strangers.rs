@@ -14,6 +14,10 @@ use super::runner::on_paused_time;
 use super::specs::{BUCKET, grant, with_keys};
 
 const NAMESPACE: &str = "stranger";
+/// A namespace whose credentials may read the policy of the bucket and not write it.
+const READER_NAMESPACE: &str = "reader";
+/// Grants of that namespace on the bucket of another tenant, each with a Secret of its own.
+const READERS: usize = 200;
 /// Grants with invalid credentials on the bucket of another tenant, and on buckets that do not exist.
 const ON_THE_BUCKET: usize = 24;
 const ELSEWHERE: usize = 384;
@@ -38,6 +42,27 @@ fn bucket_of(number: usize) -> String {
         BUCKET.to_owned()
     } else {
         format!("invented-{}", number % BUCKETS)
+    }
+}
+
+/// Lets the readers request a reconcile of each of their grants twice a second.
+async fn disturb_by_readers(world: Arc<Mutex<FakeWorld>>, process: Arc<Process>) {
+    let reader = |number: usize| ObjectKey {
+        namespace: READER_NAMESPACE.to_owned(),
+        name: format!("reads-{number}"),
+    };
+    for number in 0..READERS {
+        let spec = bad_grant(number, BUCKET);
+        world.lock().unwrap().apply_as(reader(number), spec);
+    }
+    for round in 0.. {
+        for number in 0..READERS {
+            if let Some(grant) = world.lock().unwrap().grants.get_mut(&reader(number)) {
+                grant.reconcile_at = Some(format!("{round}"));
+            }
+        }
+        process.mark_by(READER_NAMESPACE, BUCKET).await;
+        pass_time(Duration::from_millis(500)).await;
     }
 }
 
@@ -84,12 +109,25 @@ async fn disturb(world: Arc<Mutex<FakeWorld>>, process: Arc<Process>) {
     }
 }
 
+/// Who disturbs the others.
+#[derive(Clone, Copy)]
+enum Disturbance {
+    None,
+    Strangers,
+    Readers,
+}
+
 /// Returns how long it takes to apply a grant and to delete it.
-async fn apply_and_delete(disturbed: bool) -> [Duration; 2] {
+async fn apply_and_delete(disturbance: Disturbance) -> [Duration; 2] {
     let world = Arc::new(Mutex::new(FakeWorld::default()));
     let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
     let process = Arc::new(Process::start(&world, start, None));
-    let disturbing = disturbed.then(|| tokio::spawn(disturb(Arc::clone(&world), Arc::clone(&process))));
+    let (outside, running) = (Arc::clone(&world), Arc::clone(&process));
+    let disturbing = match disturbance {
+        Disturbance::None => None,
+        Disturbance::Strangers => Some(tokio::spawn(disturb(outside, running))),
+        Disturbance::Readers => Some(tokio::spawn(disturb_by_readers(outside, running))),
+    };
     pass_time(Duration::from_secs(20)).await;
 
     world.lock().unwrap().apply("a", grant("1234567890"));
@@ -108,9 +146,20 @@ async fn apply_and_delete(disturbed: bool) -> [Duration; 2] {
 
 #[test]
 fn strangers_do_not_double_the_time_of_a_grant_and_of_its_deletion() {
-    let alone = on_paused_time(apply_and_delete(false));
-    let disturbed = on_paused_time(apply_and_delete(true));
+    let alone = on_paused_time(apply_and_delete(Disturbance::None));
+    let disturbed = on_paused_time(apply_and_delete(Disturbance::Strangers));
     for (alone, disturbed) in alone.into_iter().zip(disturbed) {
         assert!(disturbed <= alone * 2, "{disturbed:?}, alone {alone:?}");
+    }
+}
+
+/// A group of such a grant that is being reconciled is not interrupted, and each needs some calls.
+#[test]
+fn readers_of_a_policy_delay_a_grant_of_its_writer_and_its_deletion_by_seconds() {
+    let alone = on_paused_time(apply_and_delete(Disturbance::None));
+    let disturbed = on_paused_time(apply_and_delete(Disturbance::Readers));
+    for (alone, disturbed) in alone.into_iter().zip(disturbed) {
+        let most = alone * 2 + Duration::from_secs(6);
+        assert!(disturbed <= most, "{disturbed:?}, alone {alone:?}");
     }
 }

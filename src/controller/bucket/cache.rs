@@ -70,6 +70,10 @@ pub(super) struct GrantSetCache {
     pub(super) wrote: bool,
     /// Whether the identity can read the policy.
     pub(super) trust: Trust,
+    /// Whether OSS has denied the last policy write of the identity.
+    pub(super) write_denied: bool,
+    /// When the group was last reconciled.
+    pub(super) reconciled_at: Option<Timestamp>,
     /// What a probe read for the next reconcile.
     pub(super) probed: Option<ProbeRead>,
     /// Credentials that last worked, by the uid of the grant that owned statements with them; dropped with that grant.

@@ -19,6 +19,7 @@ mod departed;
 mod finalizer;
 mod finish;
 mod grant_set;
+mod group_order;
 mod observation;
 mod permission;
 pub(super) mod policy_sizes;
@@ -43,6 +44,7 @@ pub(super) use self::probe::run as probe;
 
 use self::cache::GrantSetCache;
 use self::grant_set::GrantSet;
+use self::group_order::{Rank, UNPROVEN_TIME, in_order};
 use self::probes::Trust;
 use super::context::Context;
 use super::queue_key::GrantSetKey;
@@ -118,9 +120,15 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         .iter()
         .map(|(key, grants)| (key.clone(), claims_of(grants)))
         .collect();
-    let mut order: Vec<_> = grant_sets.into_iter().collect();
-    order.sort_by_key(|(key, grants)| probe::rank(grants, cache.grant_sets.get(key)));
-    for (key, grants) in order {
+    let mut unproven_since = None;
+    for (rank, key, grants) in in_order(grant_sets, &cache.grant_sets) {
+        if rank == Rank::Unproven {
+            let now = context.ports.now();
+            if now.duration_since(*unproven_since.get_or_insert(now)) > UNPROVEN_TIME {
+                wait = Duration::ZERO;
+                break;
+            }
+        }
         let own = claims.remove(&key).unwrap_or_default();
         let elsewhere = || claims.values().flat_map(BTreeMap::values);
         let grant_set_cache = cache.grant_sets.entry(key.clone()).or_default();

@@ -18,7 +18,6 @@ use crate::controller::credential_gate::{CredentialUser, credentials_for};
 use crate::controller::queue_key::{ProbeKey, QueueKey};
 use crate::core::credential_use::{CredentialRefusal, Purpose, without_lists, without_texts};
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::GrantObject;
 use crate::core::identity::SessionScope;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
@@ -195,23 +194,4 @@ fn needs_bucket_facts(work: &GrantWork) -> bool {
     let grant = &work.grant;
     let new = grant.status.observed_generation != Some(grant.generation);
     work.outcome.is_none() && !grant.deleting && (new || grant.status.bucket.is_none())
-}
-
-/// The order in which the groups of a bucket are reconciled: first the deletions of identities that own statements, and
-/// last those that have proven nothing, which only wait for their probe.
-pub(super) fn rank(grants: &[GrantObject], cache: Option<&GrantSetCache>) -> u8 {
-    let applied = |grant: &GrantObject| {
-        let mut entries = grant.status.owned.iter();
-        entries.any(|entry| entry.state == EntryState::Applied)
-    };
-    let trust = cache.map_or(Trust::Unknown, |cache| cache.trust);
-    if trust == Trust::Doubtful {
-        2
-    } else if grants.iter().any(|grant| grant.deleting && applied(grant)) {
-        0
-    } else if trust == Trust::Proven || grants.iter().any(applied) {
-        1
-    } else {
-        2
-    }
 }

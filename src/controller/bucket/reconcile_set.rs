@@ -61,6 +61,7 @@ pub(super) async fn reconcile(
         return time_left(now, time);
     }
     (cache.last_inputs, cache.rules) = (inputs, rules);
+    cache.reconciled_at = Some(now);
     let here = |uid: &String| grants.iter().any(|g| g.uid == *uid);
     cache.last_credentials.retain(|uid, _| here(uid));
     cache.rejected.retain(here);

@@ -37,6 +37,7 @@ pub(super) fn on_write_confirmed(
     let now = set.context.ports.now();
     set.writes.confirmed(plan, now);
     cache.rejected.written();
+    cache.write_denied = false;
     let text = match &plan.change {
         Change::Put(text) => Some(text.as_bytes()),
         Change::Delete | Change::Keep => None,
@@ -101,6 +102,7 @@ pub(super) async fn on_write_failed(
     {
         cache.public_refused = true;
     }
+    cache.write_denied |= error.kind == CloudErrorKind::AccessDenied;
     let now = set.context.ports.now();
     if *no_effect {
         set.writes.rejected();
