@@ -9,10 +9,10 @@ set -euo pipefail
 
 binary=$(realpath "${1:?give the path to the imm-emulator binary}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pins=$(cat "$here/requirements.txt" "$here/package-lock.json" | sha256sum | cut -c1-16)
+pins=$(cat "$here/requirements.txt" "$here/package-lock.json" "$here/go/go.sum" "$here/go/main.go" | sha256sum | cut -c1-16)
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/imm-operator/sdk-$pins"
 
-for tool in python3 node npm sha256sum flock timeout; do
+for tool in python3 node npm go sha256sum flock timeout; do
   command -v "$tool" >/dev/null || { echo "FAIL tools $tool is missing"; echo "0 passed, 1 failed"; exit 1; }
 done
 
@@ -28,6 +28,7 @@ if [ ! -e "$cache/complete" ]; then
   mkdir -p "$cache/node"
   cp "$here/package.json" "$here/package-lock.json" "$cache/node/"
   npm ci --prefix "$cache/node" --no-audit --no-fund --ignore-scripts --silent >&2
+  (cd "$here/go" && go build -o "$cache/go-checks" .) >&2
   touch "$cache/complete"
 fi
 flock -u 9
@@ -54,7 +55,7 @@ exec 8<"$work/stdout"
 read -r -u 8 first || { cat "$work/emulator.log"; echo "FAIL emulator did not start"; echo "0 passed, 1 failed"; exit 1; }
 export EMULATOR_URL="${first#listening on }"
 export OIDC_TOKEN_FILE="$work/token" OIDC_STRANGER_FILE="$work/stranger"
-export SSL_CERT_FILE="$work/tls.pem" PYTHONDONTWRITEBYTECODE=1 SDK_NODE_MODULES="$cache/node/node_modules"
+export SSL_CERT_FILE="$work/tls.pem" NODE_EXTRA_CA_CERTS="$work/tls.pem" PYTHONDONTWRITEBYTECODE=1 SDK_NODE_MODULES="$cache/node/node_modules"
 # The clients must connect only to the emulator, not to a proxy.
 unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy ALL_PROXY all_proxy
 
@@ -76,6 +77,8 @@ script "python imm" "$python" "$here/imm_python.py"
 script "python sts" "$python" "$here/sts_python.py"
 script "node ali-oss v1" node "$here/oss_node.js" v1
 script "node ali-oss v4" node "$here/oss_node.js" v4
+script "node credentials" node "$here/credentials_node.js"
+script "go" "$cache/go-checks"
 
 "$python" -c 'import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())' \
   "$EMULATOR_URL/-/ledger" >"$work/ledger"
