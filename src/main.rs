@@ -15,7 +15,11 @@ fn main() -> ExitCode {
     // The same provider for kube and reqwest, installed before either selects one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let core_dumps_off = disable_core_dumps();
-    match Arguments::of_process().command {
+    let command = Arguments::of_process().command;
+    if !matches!(command, Command::Run(_)) {
+        panics::install_hook_of_commands();
+    }
+    match command {
         Command::Run(run) => run_operator(&run, core_dumps_off),
         Command::Plan(flags) => block_on(plan::run(
             &flags,

@@ -1,12 +1,13 @@
 //! What the commands do in the cluster.
 
 use super::RunError;
+use super::connection::connect;
 use crate::api::ItemResult;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{check_namespace_name, check_object_name};
 use crate::kubernetes::Kubernetes;
-use crate::kubernetes::connect::{ConnectOptions, connect};
+use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::request::RequestError;
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the

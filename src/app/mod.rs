@@ -2,6 +2,7 @@
 
 mod caller_credentials;
 mod commands;
+mod connection;
 mod operator_identity;
 #[cfg(test)]
 mod secret_answers;
@@ -25,6 +26,7 @@ use kube::Client;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use self::connection::connect;
 use self::wiring::{Adapters, concurrent_lists};
 use crate::cloud::Cloud;
 use crate::controller::Controllers;
@@ -32,7 +34,7 @@ use crate::controller::feed::{WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
 use crate::kubernetes::access_review::own_user;
-use crate::kubernetes::connect::{ConnectOptions, connect};
+use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::lease::{self, Leadership, LeaseObject};
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};

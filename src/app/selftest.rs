@@ -7,12 +7,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::connection::connect;
 use crate::core::doctor::{Check, Level};
 use crate::core::selftest::{
     Installation, LeaseWatch, Permission, crds_check, permissions_check, permissions_unanswered,
 };
 use crate::kubernetes::access_review::{is_allowed, own_user};
-use crate::kubernetes::connect::{ConnectOptions, connect};
+use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::lease::LeaseObject;
 use crate::kubernetes::request::RequestError;
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};

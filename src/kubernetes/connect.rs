@@ -172,7 +172,7 @@ fn config_of(
                 .map_err(|error: http::uri::InvalidUri| invalid("the proxy", &error))
         })
         .transpose()?;
-    let token = token_source(&mut user);
+    let token = token_source(&mut user).map_err(|error| invalid("the user", &error))?;
     config.auth_info = user;
     Ok((config, token))
 }

@@ -14,24 +14,42 @@ use tokio::time::Instant;
 /// How long a token is used before its file is read again, as in kubectl.
 const TOKEN_TTL: Duration = Duration::from_secs(60);
 
+/// What is wrong with a token.
+const UNUSABLE: &str = "has characters that a token cannot have";
+
 /// A file with a token, and the token to use if the file cannot be read.
 pub(super) type TokenSource = (PathBuf, Option<SecretString>);
 
 /// Takes the token file of a user, unless a name and a password take precedence. Like kubectl, an empty value is no value,
-/// and the file takes precedence over a token beside it.
-pub(super) fn token_source(user: &mut AuthInfo) -> Option<TokenSource> {
-    user.token = user
-        .token
-        .take()
-        .filter(|token| !token.expose_secret().is_empty());
+/// and the file takes precedence over a token beside it. The tokens that stay are trimmed, as that of a file is.
+///
+/// # Errors
+/// Returns what is wrong with a token that no header can have, with which kube would panic.
+pub(super) fn token_source(user: &mut AuthInfo) -> Result<Option<TokenSource>, String> {
+    user.token = user.token.take().and_then(|token| trimmed(&token));
     // The folder of the kubeconfig stands before each name, also before an empty one.
     let is_file = |file: &String| !file.is_empty() && !file.ends_with('/');
     user.token_file = user.token_file.take().filter(is_file);
-    if user.username.is_some() && user.password.is_some() {
-        return None;
+    let of_provider = user.auth_provider.iter_mut().flat_map(|p| &mut p.config);
+    for (_, token) in of_provider.filter(|(name, _)| matches!(name.as_str(), "id-token" | "access-token")) {
+        let kept: SecretString = token.trim().into();
+        bearer(&kept).map_err(|_| format!("its auth-provider {UNUSABLE}"))?;
+        kept.expose_secret().clone_into(token);
     }
-    let file = user.token_file.take()?;
-    Some((file.into(), user.token.take()))
+    if user.username.is_some() && user.password.is_some() {
+        return Ok(None);
+    }
+    let Some(file) = user.token_file.take() else {
+        let sent = user.token.as_ref().map(bearer).transpose();
+        return sent.map(|_| None).map_err(|_| format!("its token {UNUSABLE}"));
+    };
+    Ok(Some((file.into(), user.token.take())))
+}
+
+/// Returns a token without the line break that `echo` and most editors end a text with; `None` if nothing is left.
+fn trimmed(token: &SecretString) -> Option<SecretString> {
+    let text = token.expose_secret().trim();
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// A token that is read from a file again once a minute.
@@ -64,15 +82,13 @@ impl TokenFile {
     }
 }
 
-/// Reads a token. Most editors and `echo` end a file with a line break, which is not part of the token.
+/// Reads a token.
 fn read_token(file: &PathBuf) -> Result<HeaderValue, String> {
-    let unusable = |why: &dyn std::fmt::Display| format!("token file {}: {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
-    let token = SecretString::from(text.trim());
-    if token.expose_secret().is_empty() {
-        return Err(unusable(&"it is empty"));
-    }
-    bearer(&token).map_err(|_| unusable(&"it has characters that a token cannot have"))
+    let unusable = |why: &dyn std::fmt::Display| format!("token file {} {why}", file.display());
+    let text =
+        std::fs::read_to_string(file).map_err(|error| unusable(&format!("cannot be read: {error}")))?;
+    let token = trimmed(&text.into()).ok_or_else(|| unusable(&"is empty"))?;
+    bearer(&token).map_err(|_| unusable(&UNUSABLE))
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {

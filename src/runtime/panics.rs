@@ -5,7 +5,7 @@
 //! The message of a panic is never printed: it can contain the value that caused the panic.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use futures::FutureExt;
 
@@ -28,6 +28,26 @@ pub(crate) async fn contain<T>(work: impl Future<Output = T>) -> Result<T, Panic
         .scope((), AssertUnwindSafe(work).catch_unwind())
         .await
         .map_err(|_| Panicked)
+}
+
+/// Runs a function of a library that panics on a wrong input, and contains its panic. What it uses must be usable afterwards.
+///
+/// # Errors
+/// Returns [`Panicked`] if the function panicked.
+pub(crate) fn contain_call<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    CONTAINED
+        .sync_scope((), || catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| Panicked)
+}
+
+/// Installs the hook of commands: they describe a contained panic themselves, so it prints nothing.
+pub fn install_hook_of_commands() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if CONTAINED.try_with(|()| ()).is_err() {
+            default(panic);
+        }
+    }));
 }
 
 /// Installs the hook that logs a panic, and ends the process unless the panic is contained.
@@ -58,6 +78,11 @@ mod tests {
         assert!(
             CONTAINED.try_with(|()| ()).is_err(),
             "other work is not contained"
+        );
+        assert_eq!(contain_call(|| 7), Ok(7));
+        assert_eq!(
+            contain_call::<()>(|| panic!("expected by this test")),
+            Err(Panicked)
         );
     }
 }
