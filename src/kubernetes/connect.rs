@@ -139,11 +139,7 @@ fn config_of(
     let invalid =
         |what: &str, error: &dyn std::fmt::Display| format!("{what} of context {name} is invalid: {error}");
 
-    let server = cluster.server.clone().unwrap_or_default();
-    let url: Uri = server.parse().map_err(|error| invalid("the server", &error))?;
-    if url.host().is_none() {
-        return Err(invalid("the server", &format!("{server:?} has no host")));
-    }
+    let url = server_url(&cluster).map_err(|error| invalid("the server", &error))?;
     // Like kubectl: without TLS, anyone on the way could read the credentials, so none is sent.
     if url.scheme_str() == Some("http") {
         user = AuthInfo {
@@ -175,6 +171,26 @@ fn config_of(
     let token = token_source(&mut user).map_err(|error| invalid("the user", &error))?;
     config.auth_info = user;
     Ok((config, token))
+}
+
+/// Returns the URL of a cluster's server. Like kubectl, a host or `host:port` without a scheme is reached over http.
+fn server_url(cluster: &Cluster) -> Result<Uri, String> {
+    let server = cluster.server.as_deref().unwrap_or_default();
+    let has_scheme = server.contains("://");
+    let complete = if has_scheme {
+        server.to_owned()
+    } else {
+        with_scheme(server)
+    };
+    let url: Uri = complete
+        .parse()
+        .map_err(|error| format!("{server:?} is no URL: {error}"))?;
+    if url.host().is_none_or(str::is_empty) || !(has_scheme || matches!(url.path(), "" | "/")) {
+        return Err(format!(
+            "{server:?} must be a URL, or HOST:PORT for http without TLS"
+        ));
+    }
+    Ok(url)
 }
 
 /// Returns the certificate authority of a cluster, as DER.
@@ -265,6 +281,38 @@ users:
             loaded(&other).unwrap_err(),
             "context three does not exist in the kubeconfig"
         );
+    }
+
+    #[test]
+    fn a_server_without_a_scheme_is_reached_over_http_as_in_kubectl() {
+        let url = |server: &str| {
+            server_url(&Cluster {
+                server: Some(server.to_owned()),
+                ..Cluster::default()
+            })
+            .map(|url| url.to_string())
+        };
+        for (server, used) in [
+            ("127.0.0.1:6443", "http://127.0.0.1:6443/"),
+            ("localhost:6443", "http://localhost:6443/"),
+            ("localhost", "http://localhost/"),
+            ("[::1]:6443/", "http://[::1]:6443/"),
+            ("https://api.example.com", "https://api.example.com/"),
+            ("https://api.example.com/k8s/c1", "https://api.example.com/k8s/c1"),
+        ] {
+            assert_eq!(url(server).as_deref(), Ok(used), "{server}");
+        }
+        for server in [
+            "",
+            "/",
+            "https://",
+            "//api",
+            "api.example.com/k8s",
+            "a b",
+            "https:/api",
+        ] {
+            assert!(url(server).is_err(), "{server}");
+        }
     }
 
     #[test]

@@ -90,6 +90,21 @@ pub async fn a_command_that_cannot_reach_the_cluster_names_the_cause(stage: Arc<
             &["log in again", "401"][..],
         ),
         (
+            "line break",
+            json!({"users": [{"name": "user", "user": {"token": "expired\n"}}]}),
+            &["log in again", "401"][..],
+        ),
+        (
+            "control character",
+            json!({"users": [{"name": "user", "user": {"token": "ex\npired"}}]}),
+            &["its token has characters that a token cannot have"][..],
+        ),
+        (
+            "scheme",
+            json!({"server": format!("127.0.0.1:{port}")}),
+            &["expects TLS", "https://"][..],
+        ),
+        (
             "dns",
             json!({"server": format!("https://nowhere.invalid:{port}")}),
             &["cannot be reached", "DNS"][..],
