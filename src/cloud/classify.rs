@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::answer::parse_answer;
-use super::error_text::own_words;
+use super::error_text::{RequestNames, has_word, own_words};
 use super::refusal_body::RefusalBody;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::core::refusal::{Refusal, RefusedBy};
@@ -49,40 +49,39 @@ pub(super) fn oss_error(status: u16, body: &[u8], headers: ErrorHeaders) -> Clou
     };
     CloudError {
         refusal,
-        ..classify("OSS", status, parsed, headers, None)
+        ..classify("OSS", status, parsed, headers, RequestNames::default())
     }
 }
 
-/// Classifies an error response of IMM or STS to a request about `request_uri`; if the body cannot be parsed, by HTTP status
-/// only.
+/// Classifies an error response of IMM or STS to a request with `names`; if the body cannot be parsed, by HTTP status only.
 pub(super) fn rpc_error(
     service: &str,
     status: u16,
     body: &[u8],
     headers: ErrorHeaders,
-    request_uri: Option<&str>,
+    names: RequestNames<'_>,
 ) -> CloudError {
     let said: RefusalBody = parse_answer(body).unwrap_or_default();
     let parsed = parse_answer(body).unwrap_or_default();
     CloudError {
         refusal: said.refusal(None),
-        ..classify(service, status, parsed, headers, request_uri)
+        ..classify(service, status, parsed, headers, names)
     }
 }
 
-/// Classifies an error response. `request_uri` names the object of the request, which the text can quote.
+/// Classifies an error response, whose text can quote `names` of the request.
 fn classify(
     service: &str,
     status: u16,
     body: ErrorBody,
     headers: ErrorHeaders,
-    request_uri: Option<&str>,
+    names: RequestNames<'_>,
 ) -> CloudError {
     let code = body.code.as_deref().map(sanitize_code).filter(|c| !c.is_empty());
     let known = kind_of(
         status,
         code.as_deref().unwrap_or_default(),
-        &own_words(body.message.as_deref().unwrap_or_default(), request_uri),
+        &own_words(body.message.as_deref().unwrap_or_default(), names),
     );
     // The official SDK calls every error with this header throttling, whatever its code. What a user has to correct is more
     // certain than that.
@@ -159,7 +158,7 @@ fn kind_of(status: u16, code: &str, text: &str) -> CloudErrorKind {
         return CloudErrorKind::PublicAccessBlocked;
     }
     // IMM reads only buckets in the project's region and names this cause only in the text.
-    if code.starts_with("InvalidArgument") && text.contains("region") {
+    if code.starts_with("InvalidArgument") && has_word(text, "region") {
         return CloudErrorKind::WrongRegion;
     }
     if code == "PermanentRedirect" || (code == "AccessDenied" && text.contains("specified endpoint")) {
@@ -290,7 +289,7 @@ mod tests {
             400,
             br#"{"Code":"Bad\u0000<script>","RequestId":"x y\nz","Message":"m"}"#,
             ErrorHeaders::default(),
-            None,
+            RequestNames::default(),
         );
         assert_eq!(
             (hostile.code.as_str(), hostile.request_id.as_deref()),
@@ -302,7 +301,7 @@ mod tests {
                 400,
                 br#"{"Code":"Throttling.User"}"#,
                 ErrorHeaders::default(),
-                None
+                RequestNames::default()
             )
             .kind,
             CloudErrorKind::Throttled
@@ -314,7 +313,11 @@ mod tests {
         let uri = "oss://my-photos/regional/resource project/x.jpg";
         let kind = |code: &str, text: &str| {
             let body = serde_json::json!({"Code": code, "Message": text}).to_string();
-            rpc_error("IMM", 400, body.as_bytes(), ErrorHeaders::default(), Some(uri)).kind
+            let names = RequestNames {
+                uri: Some(uri),
+                whole: &["regional-photos", "regional-reader", "region-reader"],
+            };
+            rpc_error("IMM", 400, body.as_bytes(), ErrorHeaders::default(), names).kind
         };
         for (code, text, expected) in [
             (
@@ -330,6 +333,31 @@ mod tests {
             (
                 "InvalidArgument",
                 "The object regional/resource project/x.jpg is no image.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "InvalidArgument",
+                "The role regional-reader cannot be assumed.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "InvalidArgument",
+                "The role acs:ram::1:role/region-reader cannot be assumed.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "InvalidArgument",
+                "The project regional-photos cannot read this image.",
+                CloudErrorKind::RequestRejected,
+            ),
+            (
+                "InvalidArgument",
+                "The bucket is not in the region of the project regional-photos.",
+                CloudErrorKind::WrongRegion,
+            ),
+            (
+                "InvalidArgument",
+                "The object my%20regional%20photo.jpg is no image.",
                 CloudErrorKind::RequestRejected,
             ),
             (

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::classify::{ErrorHeaders, oss_error, rpc_error};
+use super::error_text::RequestNames;
 
 /// A value of a member that explains a refusal: known or not.
 fn claim() -> impl Strategy<Value = String> {
@@ -51,11 +52,12 @@ proptest! {
             4 => format!("<html><body>{hidden} {message}</body></html>").into_bytes(),
             _ => noise,
         };
+        let request = RequestNames { uri: Some(&message), whole: &[&message] };
         let headers = ErrorHeaders { request_id: Some(id), ec: Some(claims[0].clone()), ..ErrorHeaders::default() };
         for error in [
             oss_error(status, &body, headers.clone()),
-            rpc_error("IMM", status, &body, headers.clone(), Some(&message)),
-            rpc_error("STS", status, &body, headers.clone(), None),
+            rpc_error("IMM", status, &body, headers.clone(), request),
+            rpc_error("STS", status, &body, headers.clone(), RequestNames::default()),
         ] {
             let shown = error.code_and_request_id();
             let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_, ".contains(c);

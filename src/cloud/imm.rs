@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::answer::parse_answer;
 use super::classify;
 use super::client::{Cloud, IMM_DEADLINE};
+use super::error_text::RequestNames;
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
@@ -102,8 +103,17 @@ impl Cloud {
         let chain = access.role_chain.as_ref().map(credential_config);
         query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
         let query = acs3::query(&query);
+        let roles = access.role_chain.iter().flat_map(|chain| {
+            let assumed = chain.chain.iter().map(|link| link.role.as_str());
+            assumed.chain([chain.service_role.as_str()])
+        });
+        let whole: Vec<&str> = roles.chain([project.name()]).collect();
+        let names = RequestNames {
+            uri: Some(uri),
+            whole: &whole,
+        };
         let body = self
-            .send_imm(project, ("DetectImageScore", Some(uri)), &query, keys, now)
+            .send_imm(project, ("DetectImageScore", names), &query, keys, now)
             .await?;
         // A success without a score is an error, never a score of 0.
         score_of(&body).ok_or_else(classify::missing_score)
@@ -117,8 +127,12 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<ProjectLimits, CloudError> {
         let query = acs3::query(&[("ProjectName", project.name())]);
+        let names = RequestNames {
+            uri: None,
+            whole: &[project.name()],
+        };
         let body = self
-            .send_imm(project, ("GetProject", None), &query, keys, now)
+            .send_imm(project, ("GetProject", names), &query, keys, now)
             .await?;
         let shown: GetProjectResponse =
             parse_answer(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))?;
@@ -130,19 +144,19 @@ impl Cloud {
         })
     }
 
-    /// Sends one call, about an image or none, with its parameters in the query, encoded. Returns the body of a 200 response; every other status is
-    /// an error.
+    /// Sends one call, about `names`, with its parameters in the query, encoded. Returns the body of a 200 response; every
+    /// other status is an error.
     async fn send_imm(
         &self,
         project: &ProjectPlace,
-        (action, uri): (&'static str, Option<&str>),
+        (action, names): (&'static str, RequestNames<'_>),
         query: &str,
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
         let call = RpcCall {
             service: "IMM",
-            uri,
+            names,
             address: &[&self.endpoints.imm(project), "?", query].concat(),
             action,
             version: "2020-09-30",

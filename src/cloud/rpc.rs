@@ -9,6 +9,7 @@ use reqwest::{Method, Request};
 
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, build_request, parse_url, send};
+use super::error_text::RequestNames;
 use super::sign::{Header, acs3};
 use crate::ports::{AccessKeys, CloudError};
 
@@ -16,8 +17,8 @@ use crate::ports::{AccessKeys, CloudError};
 pub(super) struct RpcCall<'a> {
     /// Name of the service.
     pub(super) service: &'static str,
-    /// URI of the image that the call is about, which the text of an error can quote.
-    pub(super) uri: Option<&'a str>,
+    /// What users wrote in the call, which the text of an error can quote.
+    pub(super) names: RequestNames<'a>,
     /// URL, including the query.
     pub(super) address: &'a str,
     pub(super) action: &'static str,
@@ -35,14 +36,14 @@ impl Cloud {
         keys: Option<&AccessKeys>,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
-        let (service, uri) = (call.service, call.uri);
+        let (service, names) = (call.service, call.names);
         let request = call.request(keys, now)?;
         let answer = send(&self.client, request, deadline, MAX_RESPONSE_BYTES).await?;
         match answer.status {
             200 => Ok(answer.body),
             status => {
                 let headers = answer.error_headers();
-                Err(classify::rpc_error(service, status, &answer.body, headers, uri))
+                Err(classify::rpc_error(service, status, &answer.body, headers, names))
             }
         }
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::answer::{IssuedKeys, parse_answer};
 use super::classify;
 use super::client::{Cloud, OSS_DEADLINE};
+use super::error_text::RequestNames;
 use super::rpc::RpcCall;
 use super::sign::acs3;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
@@ -75,7 +76,8 @@ impl Cloud {
     ) -> Result<Vec<u8>, CloudError> {
         let call = RpcCall {
             service: "STS",
-            uri: None,
+            // No code of STS is explained by its text.
+            names: RequestNames::default(),
             address: &self.endpoints.sts(),
             action,
             version: "2015-04-01",
