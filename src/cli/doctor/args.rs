@@ -58,7 +58,7 @@ pub struct DoctorArgs {
     /// repeated. Other kinds are ignored.
     #[arg(long, short, value_name = "FILE")]
     pub(super) file: Vec<PathBuf>,
-    /// Namespace of objects without one. Default: the namespace of the context, or default for files.
+    /// Namespace of objects without one. Default: the namespace of the context, as for kubectl apply.
     #[arg(long, short)]
     pub(super) namespace: Option<String>,
     #[command(flatten)]

@@ -9,6 +9,7 @@ use crate::cli::manifest::{self, ReadGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{is_namespace_name, is_object_name};
+use crate::kubernetes::connect::namespace_of_context;
 
 /// A grant to check.
 pub(super) struct GrantSubject {
@@ -42,6 +43,10 @@ pub(super) struct Subjects {
 /// Returns the message if an object cannot be read, there is none, or there are two of a kind.
 pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
     let mut subjects = Subjects::default();
+    let given = flags.namespace.clone().filter(|name| !name.is_empty());
+    // A kubeconfig that cannot be used is no error here: files need no cluster.
+    let of_context = || namespace_of_context(&flags.cluster.options()).ok().flatten();
+    let fallback = given.or_else(of_context).unwrap_or_else(|| "default".to_owned());
     for path in &flags.file {
         let shown = manifest::shown(path).display().to_string();
         let bytes = manifest::read(path)
@@ -50,7 +55,7 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
         let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
         let wrong = |message: String| format!("{shown}: {message}");
         for grant in manifest::objects_of(&text, "ImmBucketGrant").map_err(wrong)? {
-            let namespace = namespace_of(&grant, flags).map_err(wrong)?;
+            let namespace = namespace_of(&grant, &fallback).map_err(wrong)?;
             let ReadGrant { spec, owned } = manifest::read_grant(grant).map_err(wrong)?;
             subjects.add_grant(GrantSubject {
                 namespace,
@@ -60,7 +65,7 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
             })?;
         }
         for job in manifest::objects_of(&text, "ImageScoreJob").map_err(wrong)? {
-            let namespace = namespace_of(&job, flags).map_err(wrong)?;
+            let namespace = namespace_of(&job, &fallback).map_err(wrong)?;
             let spec = manifest::job_spec(job).map_err(wrong)?;
             subjects.add_job(JobSubject {
                 namespace,
@@ -148,10 +153,10 @@ fn stored_job(job: JobObject) -> Result<JobSubject, String> {
     })
 }
 
-fn namespace_of(object: &Value, flags: &DoctorArgs) -> Result<String, String> {
+/// Returns the namespace of an object in a manifest. Like kubectl, an empty one is none.
+fn namespace_of(object: &Value, fallback: &str) -> Result<String, String> {
     let own = object.pointer("/metadata/namespace").and_then(Value::as_str);
-    let name = own.or(flags.namespace.as_deref()).filter(|name| !name.is_empty());
-    let name = name.unwrap_or("default");
+    let name = own.filter(|name| !name.is_empty()).unwrap_or(fallback);
     if is_namespace_name(name) {
         Ok(name.to_owned())
     } else {
@@ -178,6 +183,20 @@ impl Subjects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_without_a_namespace_goes_where_kubectl_would_apply_it() {
+        for (metadata, namespace) in [
+            (r#"{"name": "g"}"#, Ok("media")),
+            (r#"{"name": "g", "namespace": ""}"#, Ok("media")),
+            (r#"{"name": "g", "namespace": "press"}"#, Ok("press")),
+            (r#"{"namespace": "No"}"#, Err("No is not the name of a namespace")),
+        ] {
+            let object = serde_json::from_str(&format!(r#"{{"metadata": {metadata}}}"#)).unwrap();
+            let found = namespace_of(&object, "media");
+            assert_eq!(found.as_deref().map_err(String::as_str), namespace, "{metadata}");
+        }
+    }
 
     #[test]
     fn a_kind_is_written_as_for_kubectl() {

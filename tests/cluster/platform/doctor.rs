@@ -20,12 +20,18 @@ async fn doctor(tenant: &Tenant, kubeconfig: PathBuf, object: &str) -> (Option<i
 async fn run(tenant: &Tenant, kubeconfig: PathBuf, arguments: &[&str]) -> (Option<i32>, String, String) {
     let url = tenant.stage.cloud.url();
     let services = ["oss", "imm", "sts"].map(|service| format!("--{service}-endpoint={url}"));
-    let namespace = tenant.name.clone();
+    // Without an object in the cluster, the namespace is that of the context.
+    let namespace = ["-n".to_owned(), tenant.name.clone()];
+    let namespace = namespace
+        .into_iter()
+        .filter(|_| !arguments.contains(&"-f"))
+        .collect::<Vec<_>>();
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
     let run = move || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
         command
-            .args(["doctor", "-o", "json", "-n", &namespace])
+            .args(["doctor", "-o", "json"])
+            .args(namespace)
             .args(arguments)
             .args(services)
             .env_clear()
@@ -68,6 +74,21 @@ pub async fn a_report_needs_no_more_than_the_rights_of_the_caller(stage: Arc<Sta
     }
     let plan = check(&report, "policy-plan")["seen"].as_str().unwrap();
     assert!(plan.contains("nothing would change"), "{plan}");
+
+    // A manifest without a namespace is checked in that of the context, where kubectl would apply it.
+    let folder = tempfile::tempdir().unwrap();
+    let (config, manifest) = (folder.path().join("config"), folder.path().join("grant.json"));
+    let text = std::fs::read_to_string(stage.plane.kubeconfig()).unwrap();
+    let mut of_tenant: Value = serde_json::from_str(&text).unwrap();
+    of_tenant["contexts"][0]["context"]["namespace"] = json!(tenant.name);
+    std::fs::write(&config, of_tenant.to_string()).unwrap();
+    let mut grant: Value = serde_json::from_str(&tenant.grant("g", &json!({}))).unwrap();
+    grant["metadata"].as_object_mut().unwrap().remove("namespace");
+    std::fs::write(&manifest, grant.to_string()).unwrap();
+    let from_file = ["-f", manifest.to_str().unwrap(), "--keys", "cluster"];
+    let (_, text, error) = run(&tenant, config, &from_file).await;
+    let report: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{error}"));
+    assert_eq!(check(&report, "grant-credentials")["level"], "ok", "{report:#}");
 
     // The bucket of a grant is not for experiments.
     let probe = [
