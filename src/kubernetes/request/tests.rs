@@ -1,0 +1,124 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::*;
+use crate::kubernetes::Kubernetes;
+
+#[test]
+fn a_rejection_says_what_to_do() {
+    let rbac = "imagescorejobs.immops.dev \"a\" is forbidden: User \"u\" cannot get resource";
+    let hook = "admission webhook \"w\" denied the request: no grants on Fridays";
+    for (code, message, parts) in [
+        (401, "Unauthorized", ["log in again", "401"]),
+        (403, rbac, ["you need permission to get jobs", rbac]),
+        (403, hook, ["rejected the request (403)", hook]),
+        (422, "denied by policy", ["(422)", "denied by policy"]),
+    ] {
+        let text = describe_rejection(code, message, "get jobs");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
+/// Collects the log.
+#[derive(Clone, Default)]
+struct RequestLog(Arc<Mutex<Vec<u8>>>);
+
+impl Write for RequestLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_the_request_and_a_part_of_what_the_api_server_said() {
+    let said = format!("webhook \u{202e}says\n{}END", "x".repeat(300));
+    let status =
+        json!({"kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid", "message": said});
+    let server = tower::service_fn(move |_: http::Request<Body>| {
+        let body = Body::from(status.to_string().into_bytes());
+        async move { http::Response::builder().status(422).body(body) }
+    });
+    let client = Client::new(server, "media");
+    let log = RequestLog::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let key = ObjectKey {
+        namespace: "media".to_owned(),
+        name: "one".to_owned(),
+    };
+    let kubernetes = Kubernetes::new(client, Vec::new(), None, None);
+    assert_eq!(kubernetes.get_grant(&key).await.err(), Some(KubeError::Invalid));
+    let read = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = read();
+    for part in [
+        "get",
+        "ImmBucketGrant media/one",
+        "code=422",
+        "Invalid",
+        "u{202e}says",
+        "xxx",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("END") && !text.contains('\u{202e}'), "{text}");
+    assert!(kubernetes.read_secret("media", "keys").await.is_err());
+    let secret = read().split_off(text.len());
+    assert!(
+        secret.contains("Secret media/keys") && secret.contains("code=422"),
+        "{secret}"
+    );
+    assert!(!secret.contains("webhook"), "{secret}");
+}
+
+#[test]
+fn a_refusal_because_the_namespace_is_being_deleted_is_no_warning() {
+    let refused = |causes: serde_json::Value| {
+        let status: kube::core::Status = serde_json::from_value(json!({
+            "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no", "details": {"causes": causes},
+        }))
+        .unwrap();
+        let log = RequestLog::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let error = RequestError::Kube(kube::Error::Api(Box::new(status)));
+            logged::<()>("create", "Event of media/one", Err(error)).unwrap_err();
+        });
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    };
+    let ending = refused(
+        json!([{"reason": "NamespaceTerminating", "message": "namespace media is being terminated"}]),
+    );
+    assert!(ending.contains("DEBUG") && !ending.contains("WARN"), "{ending}");
+    let other = refused(json!([]));
+    assert!(other.contains("WARN"), "{other}");
+}
+
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+#[test]
+fn every_cause_is_named_once() {
+    let io = Layer("dns error: failed to lookup address information", None);
+    let connect = Layer("client error (Connect)", Some(Box::new(io)));
+    let outer = Layer("ServiceError: client error (Connect)", Some(Box::new(connect)));
+    let chain = error_chain(&outer);
+    assert_eq!(
+        chain,
+        "ServiceError: client error (Connect): dns error: failed to lookup address information"
+    );
+    assert!(describe_failure(&chain).contains("DNS"));
+    assert!(describe_failure("invalid peer certificate: UnknownIssuer").contains("certificate-authority"));
+}
