@@ -74,9 +74,16 @@ impl RequestError {
 fn describe_rejection(code: u16, message: &str, permissions: &str) -> String {
     match code {
         401 => "the API server does not accept your credentials (401 Unauthorized), which may have expired: log in again".to_owned(),
-        403 if message.contains(" cannot ") => format!("you need permission to {permissions} (403 Forbidden: {message})"),
+        403 if is_of_rbac(message) => format!("you need permission to {permissions} (403 Forbidden: {message})"),
         _ => format!("the API server rejected the request ({code}): {message}"),
     }
+}
+
+/// Whether the authorizer wrote a text: it names the user, as in `grants.immops.dev "a" is forbidden: User "u" cannot get …`.
+/// Admission webhooks and policies write what they like, also behind words of their own.
+fn is_of_rbac(message: &str) -> bool {
+    let said = message.split_once("forbidden: ");
+    said.is_some_and(|(_, rest)| rest.starts_with("User \"") && rest.contains("\" cannot "))
 }
 
 /// Describes a request without an answer by the texts of its causes.

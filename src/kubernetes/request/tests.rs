@@ -10,10 +10,16 @@ use crate::kubernetes::Kubernetes;
 fn a_rejection_says_what_to_do() {
     let rbac = "imagescorejobs.immops.dev \"a\" is forbidden: User \"u\" cannot get resource";
     let hook = "admission webhook \"w\" denied the request: no grants on Fridays";
+    let friday = "admission webhook \"w\" denied the request: you cannot change grants on Fridays";
+    let policy = "immbucketgrants.immops.dev \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: you cannot";
+    let path = "forbidden: User \"u\" cannot get path \"/openapi/v3\"";
     for (code, message, parts) in [
         (401, "Unauthorized", ["log in again", "401"]),
         (403, rbac, ["you need permission to get jobs", rbac]),
         (403, hook, ["rejected the request (403)", hook]),
+        (403, friday, ["rejected the request (403)", friday]),
+        (403, policy, ["rejected the request (403)", policy]),
+        (403, path, ["you need permission to get jobs", path]),
         (422, "denied by policy", ["(422)", "denied by policy"]),
     ] {
         let text = describe_rejection(code, message, "get jobs");
