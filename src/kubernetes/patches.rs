@@ -47,7 +47,7 @@ impl Kubernetes {
     /// Removes the operator's finalizer from a grant, if it has one, for a command.
     pub(crate) async fn release_grant(&self, grant: &GrantObject) -> Result<(), RequestError> {
         match send(self.patch_finalizer_away(grant)).await {
-            Err(RequestError::Kube(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
             answer => answer.map(drop),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kube::api::{GetParams, ObjectMeta, PostParams, Request, TypeMeta};
 use kube::client::Body;
+use kube::core::Status;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,7 @@ impl RequestError {
     /// Returns the kind of the failure.
     pub(super) fn kind(&self) -> KubeError {
         match self {
+            Self::Kube(kube::Error::Api(status)) if is_foreign(status) => KubeError::Unavailable,
             Self::Kube(kube::Error::Api(status)) => error_of_code(status.code),
             Self::Kube(_) | Self::Timeout => KubeError::Unavailable,
             Self::Undecodable => KubeError::Invalid,
@@ -61,8 +63,14 @@ impl RequestError {
     /// Describes the failure for the user of a command, who needs `permissions`.
     pub(crate) fn describe(&self, permissions: &str) -> String {
         match self {
+            Self::Kube(kube::Error::Api(status)) if is_foreign(status) && status.code != 401 => {
+                describe_foreign(&format!("HTTP status {}", status.code))
+            }
             Self::Kube(kube::Error::Api(status)) => {
                 describe_rejection(status.code, &status.message, permissions)
+            }
+            Self::Kube(error @ (kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))) => {
+                describe_foreign(&error_chain(error))
             }
             Self::Kube(error) => describe_failure(&error_chain(error)),
             Self::Timeout | Self::Undecodable => self.to_string(),
@@ -74,9 +82,34 @@ impl RequestError {
 fn describe_rejection(code: u16, message: &str, permissions: &str) -> String {
     match code {
         401 => "the API server does not accept your credentials (401 Unauthorized), which may have expired: log in again".to_owned(),
+        400 if message.contains("HTTP request to an HTTPS server") => "the API server expects TLS: begin server of the cluster in the kubeconfig with https://".to_owned(),
         403 if is_of_rbac(message) => format!("you need permission to {permissions} (403 Forbidden: {message})"),
         _ => format!("the API server rejected the request ({code}): {message}"),
     }
+}
+
+/// Describes an answer that no API server gives, such as the page of a login after a redirect.
+fn describe_foreign(what: &str) -> String {
+    format!(
+        "the answer is not one of a Kubernetes API server ({what}): check server of the cluster in the kubeconfig, and whether \
+         a proxy or a login page answers in its place"
+    )
+}
+
+/// Whether an answer with an error is a page in HTML, or JSON of another service. An API server answers with a Status, or
+/// in a few places with a line of text.
+fn is_foreign(status: &Status) -> bool {
+    status.code == 0 || is_page(status.message.as_bytes())
+}
+
+/// Whether a body is a page in HTML or XML.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Whether the API server says that an object or its kind does not exist.
+fn is_absent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 && !is_foreign(status))
 }
 
 /// Whether the authorizer wrote a text: it names the user, as in `grants.immops.dev "a" is forbidden: User "u" cannot get …`.
@@ -172,6 +205,15 @@ pub(super) async fn send_for_bytes(
         return Ok(bytes.to_vec());
     }
     let code = status.as_u16();
+    if is_page(&bytes) || serde_json::from_slice(&bytes).is_ok_and(|status| is_foreign(&status)) {
+        tracing::warn!(
+            verb,
+            object,
+            code,
+            "the answer is not one of a Kubernetes API server"
+        );
+        return Err(KubeError::Unavailable);
+    }
     // What a grant or a job names may not exist, which its status says.
     log_failure!(code == 404, verb, object, code);
     Err(error_of_code(code))
@@ -196,7 +238,7 @@ pub(super) async fn read<K: Resource<DynamicType = ()>, T: DeserializeOwned>(
     let request = place.get(&key.name, &GetParams::default());
     match client.request(request.map_err(kube::Error::BuildRequest)?).await {
         Ok(found) => Ok(Some(found)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

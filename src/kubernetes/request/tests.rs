@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kubernetes::Kubernetes;
+use crate::ports::CredentialsError;
 
 #[test]
 fn a_rejection_says_what_to_do() {
@@ -25,6 +26,56 @@ fn a_rejection_says_what_to_do() {
         let text = describe_rejection(code, message, "get jobs");
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     }
+}
+
+/// An API server, or what answers in its place, that gives one answer.
+fn answering(code: u16, body: &'static str) -> Kubernetes {
+    let server = tower::service_fn(move |_: http::Request<Body>| async move {
+        let body = Body::from(body.as_bytes().to_vec());
+        http::Response::builder().status(code).body(body)
+    });
+    Kubernetes::new(Client::new(server, "media"), Vec::new(), None, None)
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_the_api_server_says_nothing_about_an_object() {
+    let key = ObjectKey {
+        namespace: "media".to_owned(),
+        name: "one".to_owned(),
+    };
+    let page = "\n<!DOCTYPE html><html>Sign in</html>";
+    for (code, body, kind) in [
+        (404, page, KubeError::Unavailable),
+        (403, page, KubeError::Unavailable),
+        (404, r#"{"message": "no route"}"#, KubeError::Unavailable),
+        (302, page, KubeError::Unavailable),
+        (302, "", KubeError::Unavailable),
+        (200, page, KubeError::Unavailable),
+    ] {
+        let kubernetes = answering(code, body);
+        let error = kubernetes.find_job(&key).await.err().unwrap();
+        let said = error.describe("get jobs");
+        assert!(
+            said.contains("not one of a Kubernetes API server"),
+            "{code} {body}: {said}"
+        );
+        assert!(
+            !said.contains("Sign in") && !said.contains("cannot be reached"),
+            "{said}"
+        );
+        assert_eq!(error.kind(), kind, "{code} {body}");
+        let read = kubernetes.read_secret("media", "keys").await;
+        assert_eq!(read.err(), Some(CredentialsError::Unavailable), "{code} {body}");
+    }
+    for body in [
+        "404 page not found\n",
+        r#"{"kind": "Status", "message": "m", "code": 404}"#,
+    ] {
+        assert_eq!(answering(404, body).get_job(&key).await, Ok(None), "{body}");
+    }
+    let plain = answering(400, "Client sent an HTTP request to an HTTPS server.\n");
+    let said = plain.find_job(&key).await.err().unwrap().describe("get jobs");
+    assert!(said.contains("https://"), "{said}");
 }
 
 /// Collects the log.
