@@ -1,8 +1,10 @@
 //! What the commands do in the cluster.
 
+use kube::Resource;
+
 use super::RunError;
 use super::connection::connect;
-use crate::api::ItemResult;
+use crate::api::{ImageScoreJob, ImmBucketGrant, ItemResult};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{check_namespace_name, check_object_name};
@@ -21,11 +23,24 @@ pub async fn release_finalizers(
     remove: bool,
 ) -> Result<Option<Vec<(ObjectKey, usize)>>, RunError> {
     let CallersCluster { kubernetes, .. } = CallersCluster::connect(cluster)?;
+    release_all(&kubernetes, remove).await
+}
+
+async fn release_all(
+    kubernetes: &Kubernetes,
+    remove: bool,
+) -> Result<Option<Vec<(ObjectKey, usize)>>, RunError> {
     let failed = |error: RequestError| {
         RunError::Cluster(error.describe("list and patch immbucketgrants in all namespaces"))
     };
     let grants = match kubernetes.all_grants().await {
-        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_not_found() => {
+            return match kubernetes.serves::<ImmBucketGrant>().await {
+                Ok(false) => Ok(None),
+                Ok(true) => Err(failed(error)),
+                Err(cause) => Err(failed(cause)),
+            };
+        }
         answer => answer.map_err(failed)?,
     };
     let mut held = Vec::new();
@@ -65,8 +80,9 @@ pub async fn read_results(
         key.namespace
     );
     let failed = |error: RequestError| RunError::Cluster(error.describe(&permissions));
-    let job = kubernetes.find_job(&key).await.map_err(failed)?;
-    let job = job.ok_or_else(|| RunError::NotFound(format!("there is no ImageScoreJob {key}")))?;
+    let Some(job) = kubernetes.find_job(&key).await.map_err(failed)? else {
+        return Err(absent::<ImageScoreJob>(&kubernetes, &key).await);
+    };
     page_of(job.status.results.clone());
     let mut page = None;
     while job.status.reports.is_some() {
@@ -86,6 +102,18 @@ pub async fn read_results(
         }
     }
     Ok(())
+}
+
+/// Returns the error about an object that does not exist, or whose kind the cluster does not have.
+async fn absent<K: Resource<DynamicType = ()>>(kubernetes: &Kubernetes, key: &ObjectKey) -> RunError {
+    let kind = K::kind(&());
+    match kubernetes.serves::<K>().await {
+        Ok(true) => RunError::NotFound(format!("there is no {kind} {key}")),
+        Ok(false) => RunError::NotFound(format!(
+            "the cluster has no CRD of {kind}: install the operator, or select another context"
+        )),
+        Err(error) => RunError::Cluster(error.describe("get /apis")),
+    }
 }
 
 /// The cluster as the caller of a command sees it.
@@ -125,7 +153,10 @@ impl CallersCluster {
         let permission = format!("get immbucketgrants in namespace {}", key.namespace);
         let found = self.kubernetes.find_grant(key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        found.ok_or_else(|| RunError::NotFound(format!("there is no ImmBucketGrant {key}")))
+        match found {
+            Some(grant) => Ok(grant),
+            None => Err(absent::<ImmBucketGrant>(&self.kubernetes, key).await),
+        }
     }
 
     /// Reads a job.
@@ -136,7 +167,10 @@ impl CallersCluster {
         let permission = format!("get imagescorejobs in namespace {}", key.namespace);
         let found = self.kubernetes.find_job(key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        found.ok_or_else(|| RunError::NotFound(format!("there is no ImageScoreJob {key}")))
+        match found {
+            Some(job) => Ok(job),
+            None => Err(absent::<ImageScoreJob>(&self.kubernetes, key).await),
+        }
     }
 
     /// Returns whether a grant of any namespace names a bucket.
@@ -150,5 +184,80 @@ impl CallersCluster {
             })?;
         let names = |grant: &GrantObject| grant.bucket.as_ref().is_some_and(|own| own.name == bucket);
         Ok(grants.iter().any(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+
+    /// What answers to lists of grants, to the list of groups, and to that of the group's resources.
+    fn answering(answers: [(u16, &'static str); 3]) -> Kubernetes {
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let [lists, groups, resources] = answers;
+            let (code, body) = match request.uri().path() {
+                "/apis" => groups,
+                "/apis/immops.dev/v1alpha1" => resources,
+                _ => lists,
+            };
+            let body = Body::from(body.as_bytes().to_vec());
+            async move { http::Response::builder().status(code).body(body) }
+        });
+        Kubernetes::new(Client::new(server, "media"), Vec::new(), None, None)
+    }
+
+    #[tokio::test]
+    async fn a_404_says_that_there_is_no_crd_only_if_the_api_server_lists_none() {
+        let absent = (404, "404 page not found\n");
+        let page = (404, "<html>Not found</html>");
+        let none = (
+            200,
+            r#"{"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}]}]}"#,
+        );
+        let ours = (
+            200,
+            r#"{"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "immops.dev", "versions": [{"groupVersion": "immops.dev/v1alpha1", "version": "v1alpha1"}]}]}"#,
+        );
+        let no_kind = (
+            200,
+            r#"{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "immops.dev/v1alpha1", "resources": []}"#,
+        );
+        let grants = (
+            200,
+            r#"{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "immops.dev/v1alpha1", "resources": [
+                {"name": "immbucketgrants", "singularName": "", "namespaced": true, "kind": "ImmBucketGrant", "verbs": ["list"]}]}"#,
+        );
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: "one".to_owned(),
+        };
+        for (answers, no_crd, said) in [
+            ([absent, none, absent], true, "has no CRD of ImmBucketGrant"),
+            ([absent, ours, no_kind], true, "has no CRD of ImmBucketGrant"),
+            (
+                [absent, ours, grants],
+                false,
+                "there is no ImmBucketGrant media/one",
+            ),
+            ([absent, ours, page], false, "not one of a Kubernetes API server"),
+            ([absent, absent, absent], false, "404"),
+            ([absent, page, page], false, "not one of a Kubernetes API server"),
+            ([page, page, page], false, "not one of a Kubernetes API server"),
+            ([page, none, absent], false, "not one of a Kubernetes API server"),
+        ] {
+            let kubernetes = answering(answers);
+            let released = release_all(&kubernetes, true).await;
+            assert_eq!(matches!(released, Ok(None)), no_crd, "{answers:?}");
+            assert_eq!(released.is_err(), !no_crd, "{answers:?}");
+            let cluster = CallersCluster {
+                kubernetes,
+                namespace: "media".to_owned(),
+            };
+            let read = cluster.grant(&key).await.err().unwrap().to_string();
+            assert!(read.contains(said), "{answers:?}: {read}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Requests whose errors keep their causes, for people at a terminal.
 
+use kube::Resource;
 use kube::api::ListParams;
 
 use super::Kubernetes;
@@ -18,6 +19,21 @@ impl Kubernetes {
         self.list_grants_in(None, ListParams::default(), &mut grants)
             .await?;
         Ok(grants.into_parts().0)
+    }
+
+    /// Whether the API server serves a kind of the operator, by what every authenticated client may read. A 404 of a list alone
+    /// can come from another server in its place.
+    pub(crate) async fn serves<K: Resource<DynamicType = ()>>(&self) -> Result<bool, RequestError> {
+        let (group, version) = (K::group(&()), K::version(&()));
+        let groups = send(self.client.list_api_groups()).await?.groups;
+        let found = groups.iter().find(|served| served.name == group);
+        if !found.is_some_and(|served| served.versions.iter().any(|v| v.version == version)) {
+            return Ok(false);
+        }
+        let of_version = K::api_version(&());
+        let of_group = self.client.list_api_group_resources(&of_version);
+        let resources = send(of_group).await?.resources;
+        Ok(resources.iter().any(|resource| resource.name == K::plural(&())))
     }
 
     /// Reads a grant; `None` if it does not exist.
