@@ -154,13 +154,16 @@ pub(super) async fn send_with_deadline<T>(
     logged(verb, &object, send(request).await)
 }
 
-/// Logs a failed request with its fields, at level debug if it is ordinary.
+/// Logs a failed request with its code and its fields, at level debug if it is ordinary. A rejected token is no missing
+/// permission, and nothing in the object that the request was about.
 macro_rules! log_failure {
-    ($is_ordinary:expr, $($field:tt)+) => {
+    ($is_ordinary:expr, $code:expr, $($field:tt)+) => {
         if $is_ordinary {
-            tracing::debug!($($field)+, "request to the API server failed");
+            tracing::debug!(code = $code, $($field)+, "request to the API server failed");
+        } else if $code == 401 {
+            tracing::warn!(code = $code, $($field)+, "the API server does not accept the operator's token; retrying");
         } else {
-            tracing::warn!($($field)+, "request to the API server failed");
+            tracing::warn!(code = $code, $($field)+, "request to the API server failed");
         }
     };
 }
@@ -176,7 +179,7 @@ pub(super) fn logged<T>(verb: &str, object: &str, answer: Result<T, RequestError
         // Ordinary answers: the caller reads the object again, or does without it.
         let is_ordinary =
             matches!(kind, KubeError::Conflict | KubeError::NotFound) || error.is_of_ending_namespace();
-        log_failure!(is_ordinary, verb, object, code, reason, error = said);
+        log_failure!(is_ordinary, code, verb, object, reason, error = said);
         kind
     })
 }
@@ -215,7 +218,7 @@ pub(super) async fn send_for_bytes(
         return Err(KubeError::Unavailable);
     }
     // What a grant or a job names may not exist, which its status says.
-    log_failure!(code == 404, verb, object, code);
+    log_failure!(code == 404, code, verb, object);
     Err(error_of_code(code))
 }
 
@@ -223,7 +226,7 @@ fn error_of_code(code: u16) -> KubeError {
     match code {
         404 => KubeError::NotFound,
         409 => KubeError::Conflict,
-        401 | 403 => KubeError::Forbidden,
+        403 => KubeError::Forbidden,
         400 | 413 | 422 => KubeError::Invalid,
         _ => KubeError::Unavailable,
     }

@@ -179,3 +179,24 @@ fn every_cause_is_named_once() {
     assert!(describe_failure(&chain).contains("DNS"));
     assert!(describe_failure("invalid peer certificate: UnknownIssuer").contains("certificate-authority"));
 }
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_says_nothing_about_permissions() {
+    let log = RequestLog::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let status = r#"{"kind": "Status", "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401}"#;
+    let kubernetes = answering(401, status);
+    let listed = kubernetes.list_grants("pics", 1_000_000).await;
+    assert_eq!(listed.err(), Some(KubeError::Unavailable));
+    for read in [
+        kubernetes.read_secret("media", "keys").await.map(drop),
+        kubernetes.request_token("media", "robot").await.map(drop),
+    ] {
+        assert_eq!(read, Err(CredentialsError::Unavailable));
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = "does not accept the operator's token";
+    assert_eq!(text.matches(said).count(), 3, "{text}");
+}
