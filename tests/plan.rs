@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod plan {
+    mod live;
+
     use std::path::Path;
     use std::process::{Command, Output};
 

@@ -321,6 +321,8 @@ async fn read_live(
         let code = error.code_and_refusal();
         if error.is_clock_skew() {
             failed(&format!("{code}: correct the clock of this machine"))
+        } else if let Some(advice) = error.certificate_advice() {
+            failed(&format!("{code}: {advice}"))
         } else {
             failed(&code)
         }

@@ -9,7 +9,9 @@ use reqwest::{Body, Client, ClientBuilder, Method, Request, Response, Url, redir
 
 use super::classify::{self, ErrorHeaders};
 use super::sign::Header;
+use super::tls::certificate_code;
 use crate::core::endpoints::Endpoints;
+use crate::core::error::{CONNECTION_FAILED, error_chain};
 use crate::ports::CloudError;
 
 /// Deadline of one OSS or STS call. The lease duration and the validity of a policy write are derived from it.
@@ -131,16 +133,16 @@ pub(super) fn build_request(
 
 /// Parses a URL. Does not fail in practice: endpoints are checked at startup, bucket and region against a pattern.
 pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
-    Url::parse(address).map_err(|_| classify::unanswered("ConnectionFailed"))
+    Url::parse(address).map_err(|_| classify::unanswered(CONNECTION_FAILED))
 }
 
-/// Returns the code of a request without a response. Billing depends on the code: only `ConnectionFailed` means that the
-/// request was never sent.
+/// Returns the code of a request without a response. Billing depends on the code: only those of a connection that was not made
+/// mean that the request was never sent.
 fn transport_error_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"
     } else if error.is_connect() {
-        "ConnectionFailed"
+        certificate_code(&error_chain(error)).unwrap_or(CONNECTION_FAILED)
     } else {
         "ConnectionLost"
     }

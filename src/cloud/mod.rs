@@ -16,6 +16,7 @@ mod refusal_body;
 mod rpc;
 pub mod sign;
 mod sts;
+mod tls;
 
 pub use client::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 pub use machine_keys::{CredentialsUri, CredentialsUriError, MetadataService};

@@ -9,7 +9,8 @@ use reqwest::{Method, Request, Url};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::client::{Cloud, OSS_DEADLINE, parse_url};
-use crate::core::doctor::{Reachability, TlsFault};
+use super::tls::tls_fault;
+use crate::core::doctor::Reachability;
 use crate::core::error::error_chain;
 
 /// Deadline of the lookup of a name, and of a connection.
@@ -90,20 +91,6 @@ fn offset(date: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuratio
     }
 }
 
-/// Classifies the failure of a TLS handshake by the words of the TLS library, which never contain text of the server.
-fn tls_fault(chain: &str) -> TlsFault {
-    let has = |part: &str| chain.contains(part);
-    if has("UnknownIssuer") || has("BadSignature") || has("CaUsedAsEndEntity") {
-        TlsFault::UnknownIssuer
-    } else if has("NotValidForName") || has("not valid for name") {
-        TlsFault::OtherName
-    } else if has("Expired") || has("NotValidYet") {
-        TlsFault::OutOfTime
-    } else {
-        TlsFault::Handshake
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,27 +106,6 @@ mod tests {
             ("2026-01-01T09:49:59.2Z", -600),
         ] {
             assert_eq!(offset(at(date), before, after).as_secs(), seconds, "{date}");
-        }
-    }
-
-    #[test]
-    fn a_failed_handshake_has_one_of_four_causes() {
-        for (chain, fault) in [
-            (
-                "error: invalid peer certificate: UnknownIssuer",
-                TlsFault::UnknownIssuer,
-            ),
-            (
-                "invalid peer certificate: certificate not valid for name \"x\"",
-                TlsFault::OtherName,
-            ),
-            ("invalid peer certificate: Expired", TlsFault::OutOfTime),
-            (
-                "received corrupt message of type InvalidContentType",
-                TlsFault::Handshake,
-            ),
-        ] {
-            assert_eq!(tls_fault(chain), fault, "{chain}");
         }
     }
 }

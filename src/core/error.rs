@@ -57,6 +57,17 @@ pub struct CloudError {
 /// Prefixes of the codes with which OSS, IMM and STS reject a request whose time differs too much from theirs.
 pub const CLOCK_SKEW_CODES: [&str; 3] = ["RequestTimeTooSkewed", "InvalidTimeStamp", "IllegalTimestamp"];
 
+/// Code of a connection that was not made.
+pub const CONNECTION_FAILED: &str = "ConnectionFailed";
+/// Code of a certificate whose time is over, by the clock of this machine.
+pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
+/// Code of a certificate whose time has not begun, by the clock of this machine.
+pub const CERTIFICATE_NOT_YET_VALID: &str = "CertificateNotYetValid";
+/// Code of a certificate of an authority that is not trusted.
+pub const CERTIFICATE_UNKNOWN_ISSUER: &str = "CertificateUnknownIssuer";
+/// Code of a certificate for another name.
+pub const CERTIFICATE_FOR_OTHER_NAME: &str = "CertificateForOtherName";
+
 /// What to do about a clock that is off, in every message about it.
 pub const CORRECT_CLOCK: &str = "synchronize the clock of the operator's node";
 
@@ -76,6 +87,31 @@ impl CloudError {
     /// Whether the clock of this machine is wrong: every request is rejected until it is corrected.
     pub fn is_clock_skew(&self) -> bool {
         CLOCK_SKEW_CODES.iter().any(|code| self.code.starts_with(code))
+    }
+
+    /// Whether no connection was made, so that the request was certainly not sent.
+    fn is_unconnected(&self) -> bool {
+        self.code == CONNECTION_FAILED || self.certificate_advice().is_some()
+    }
+
+    /// What to do about a certificate of the server that was not accepted; `None` if another cause failed the call.
+    pub fn certificate_advice(&self) -> Option<&'static str> {
+        match self.code.as_str() {
+            _ if self.kind != CloudErrorKind::Unanswered => None,
+            CERTIFICATE_EXPIRED => Some(
+                "the certificate has expired by the clock of this machine: correct the clock, or renew the certificate of a proxy on the way",
+            ),
+            CERTIFICATE_NOT_YET_VALID => {
+                Some("the certificate is not valid yet by the clock of this machine: correct the clock")
+            }
+            CERTIFICATE_UNKNOWN_ISSUER => Some(
+                "the certificate is of an unknown authority: trust it (SSL_CERT_FILE), or exempt the host from the proxy that decrypts (NO_PROXY)",
+            ),
+            CERTIFICATE_FOR_OTHER_NAME => Some(
+                "the certificate is for another name: correct the endpoint, or the DNS entry that leads to another server",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether a success arrived, in which the operator cannot find what it asked for.
@@ -117,7 +153,7 @@ impl CloudError {
     pub fn may_be_billed(&self) -> bool {
         match self.status {
             Some(status) => status < 500,
-            None => self.code != "ConnectionFailed",
+            None => !self.is_unconnected(),
         }
     }
 
@@ -239,6 +275,7 @@ impl CredentialsError {
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),
             Self::StsUnavailable(error) if error.is_unreadable() => format!("The answer to the request for a session of {whose} contains no session that the operator can read ({}); retrying: if it persists, check that --sts-endpoint of the operator leads to STS, and any proxy on the way", error.code_and_request_id()),
+            Self::StsUnavailable(error) if error.certificate_advice().is_some() => format!("No connection to STS could be made for {whose} ({}); retrying: {}", error.code, error.certificate_advice().unwrap_or_default()),
             Self::StsUnavailable(error) => format!("STS did not answer the request for a session of {whose}, or returned a server error ({}); retrying: if it persists, check the network and --sts-endpoint of the operator", error.code_and_request_id()),
             Self::OwnSourceFailed(error) => format!("The source of the operator's own credentials gave none ({}); retrying, and no other source is used instead: if it persists, ask the cluster operator to check --own-identity, the RAM role of the ECS instance, or the credentials URI", error.code),
             Self::Unavailable => format!("The credentials of {whose} could not be obtained, because the API server did not answer; retrying"),
