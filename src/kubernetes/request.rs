@@ -125,7 +125,10 @@ fn describe_failure(chain: &str) -> String {
         ": check certificate-authority of the cluster in the kubeconfig"
     } else if chain.contains("not valid for name") || chain.contains("NotValidForName") {
         ": check server and tls-server-name of the cluster in the kubeconfig"
-    } else if chain.contains("Expired") {
+    } else if ["certificate expired", "not valid yet"]
+        .iter()
+        .any(|part| chain.contains(part))
+    {
         ": renew the certificate of the API server, or correct the clock"
     } else if chain.contains("lookup") || chain.contains("dns error") {
         ": check server of the cluster in the kubeconfig, and the DNS of this machine"

@@ -1,6 +1,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
 use serde_json::json;
 
 use super::*;
@@ -199,4 +201,23 @@ async fn a_token_that_is_not_accepted_says_nothing_about_permissions() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let said = "does not accept the operator's token";
     assert_eq!(text.matches(said).count(), 3, "{text}");
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_described_by_the_words_of_the_tls_library() {
+    let (early, late) = (Duration::from_secs(1), Duration::from_secs(2));
+    let at = UnixTime::since_unix_epoch;
+    for error in [
+        CertificateError::ExpiredContext {
+            time: at(late),
+            not_after: at(early),
+        },
+        CertificateError::NotValidYetContext {
+            time: at(early),
+            not_before: at(late),
+        },
+    ] {
+        let said = describe_failure(&rustls::Error::InvalidCertificate(error).to_string());
+        assert!(said.contains("correct the clock"), "{said}");
+    }
 }
