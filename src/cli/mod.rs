@@ -197,6 +197,15 @@ mod tests {
         for wrong in ["Media", "a.b", "media analytics", "-a", "*"] {
             assert!(settings(&["--watch-namespaces", wrong]).is_err(), "{wrong}");
             assert!(settings(&[&format!("--namespace={wrong}")]).is_err(), "{wrong}");
+            assert!(settings(&["--backup-namespace", wrong]).is_err());
+        }
+        for wrong in ["My Lease", "-a", "a..b", "a/b"] {
+            assert!(settings(&[&format!("--lease-name={wrong}")]).is_err(), "{wrong}");
+        }
+        for (given, lease) in [(" one.lease\n", "one.lease"), ("", "imm-operator")] {
+            let used = settings(&["--backup-namespace= backups\n", "--lease-name", given]).unwrap();
+            assert_eq!(used.lease_name, lease);
+            assert_eq!(used.backup_namespace.as_deref(), Some("backups"));
         }
     }
 
@@ -206,12 +215,12 @@ mod tests {
             "--oss-endpoint=https://first.example.com",
             "--oss-endpoint=cn-hangzhou=https://one.example.com,cn-beijing=https://two.example.com",
             "--oss-endpoint",
-            "https://last.example.com",
+            "https://last.example.com, ",
             "--network=internal",
             "--region=cn-shanghai",
         ];
         let endpoints = settings(&flags).unwrap().endpoints;
-        assert_eq!(endpoints.oss.len(), 4);
+        assert_eq!(endpoints.oss.len(), 5);
         let used = endpoints.resolve(None).unwrap();
         assert_eq!(used.sts(), "https://sts-vpc.cn-shanghai.aliyuncs.com/");
         assert!(used.describe()[0].starts_with("https://last.example.com/,"));

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::core::validate::is_namespace_name;
+use crate::core::validate::{is_namespace_name, is_object_name};
+
+/// Name of the lease, unless another is given.
+const DEFAULT_LEASE: &str = "imm-operator";
 
 /// Where an operator works; each flag can also be set by an environment variable.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,11 +16,11 @@ pub struct ScopeArgs {
     namespace: Option<String>,
     /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
     /// namespaces to watch.
-    #[arg(long, env = "IMM_OPERATOR_LEASE_NAME", default_value = "imm-operator")]
+    #[arg(long, env = "IMM_OPERATOR_LEASE_NAME", default_value = DEFAULT_LEASE, value_parser = parse_lease)]
     pub(super) lease_name: String,
     /// Namespace of the policy backups; default: the namespace of the operator. Set it to separate the backups from the
     /// tenancy rules, which are a ConfigMap too.
-    #[arg(long, env = "IMM_OPERATOR_BACKUP_NAMESPACE")]
+    #[arg(long, env = "IMM_OPERATOR_BACKUP_NAMESPACE", value_parser = parse_namespace)]
     backup_namespace: Option<String>,
     /// YAML file with the tenancy rules, read again every 5 s. Set it to limit which namespaces may use which buckets and
     /// projects, or to let namespaces use the operator's own identity.
@@ -46,6 +49,19 @@ impl ScopeArgs {
         let named = self.watch_namespaces.iter().filter(|name| !name.is_empty());
         named.cloned().collect()
     }
+}
+
+/// Parses the name of a lease; an empty text stands for the default.
+fn parse_lease(text: &str) -> Result<String, String> {
+    let name = Some(text.trim()).filter(|name| !name.is_empty());
+    let name = name.unwrap_or(DEFAULT_LEASE);
+    if is_object_name(name) {
+        return Ok(name.to_owned());
+    }
+    Err(
+        "a lease has a name of 1 to 253 lower-case letters, digits, hyphens and dots, each part between letters or digits"
+            .to_owned(),
+    )
 }
 
 /// Parses the name of a namespace, or an empty text.

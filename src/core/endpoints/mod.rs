@@ -118,7 +118,10 @@ struct Addresses {
 impl Addresses {
     fn parse(flag: &'static str, given: &[String], example: &'static str) -> Result<Self, EndpointError> {
         let mut found = Self::default();
-        for text in given {
+        // A list may end with a comma. A flag without any address is a mistake.
+        let is_empty = |text: &String| text.trim().is_empty();
+        let skipped = given.iter().any(|text| !is_empty(text));
+        for text in given.iter().filter(|text| !(skipped && is_empty(text))) {
             // The part before = of a URL contains a colon.
             let (region, url) = match text.split_once('=') {
                 Some((region, url)) if !region.contains([':', '/']) => (Some(region.trim()), url),
