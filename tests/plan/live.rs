@@ -1,6 +1,10 @@
 //! `plan --live`: the connection to the cloud.
 
+use std::net::SocketAddr;
+
 use imm_emulator::{Emulator, Options, Seed, TlsFiles};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{GRANT, text};
 
@@ -70,4 +74,52 @@ async fn a_certificate_that_is_not_accepted_is_named_with_its_cause() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(code) && said.contains(advice), "{code}: {said}");
     }
+}
+
+/// Serves one connection as a SOCKS proxy that reaches `target` by any name. Returns its address.
+async fn serve_socks(target: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut greeting = [0; 2];
+        client.read_exact(&mut greeting).await.unwrap();
+        client.read_exact(&mut vec![0; greeting[1].into()]).await.unwrap();
+        client.write_all(&[5, 0]).await.unwrap();
+        let mut request = [0; 5];
+        client.read_exact(&mut request).await.unwrap();
+        assert_eq!(request[..4], [5, 1, 0, 3], "a connection to a name");
+        let mut name_and_port = vec![0; usize::from(request[4]) + 2];
+        client.read_exact(&mut name_and_port).await.unwrap();
+        client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut server = TcpStream::connect(target).await.unwrap();
+        let _ = copy_bidirectional(&mut client, &mut server).await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_cloud_is_reached_through_a_socks_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("grant"), GRANT).unwrap();
+    let emulator = Emulator::start(Seed::default(), Options::default())
+        .await
+        .unwrap();
+    let proxy = serve_socks(emulator.address()).await;
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+    command
+        .args([
+            "plan",
+            "--live",
+            "--file",
+            "grant",
+            "--oss-endpoint=http://oss.invalid",
+        ])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("HTTP_PROXY", format!("socks5h://{proxy}"))
+        .env("ALIBABA_CLOUD_ACCESS_KEY_ID", "id")
+        .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret");
+    let said = text(&command.output().await.unwrap().stderr);
+    assert!(said.contains("request id"), "an answer of the cloud: {said}");
 }
