@@ -1,6 +1,8 @@
 //! Reads grants and jobs from a manifest, with the verdict of `kubectl apply`: a file or standard input, several documents,
 //! and lists.
 
+use std::ffi::OsStr;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -21,6 +23,35 @@ pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Ok(bytes);
     }
     tokio::fs::read(path).await
+}
+
+/// Returns the manifests that paths stand for, with those of each folder by name. Like kubectl without `--recursive`, a folder
+/// stands for the files in it that end in .json, .yaml or .yml.
+///
+/// # Errors
+/// Returns the message for people if a folder cannot be read or has no such file.
+pub(super) fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let folder = path.display();
+        let listed = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let listed = listed.map_err(|error| format!("cannot read {folder}: {error}"))?;
+        let ends = |path: &PathBuf| {
+            let ending = path.extension().and_then(OsStr::to_str);
+            ending.is_some_and(|ending| ["json", "yaml", "yml"].contains(&ending)) && path.is_file()
+        };
+        let mut files: Vec<PathBuf> = listed.iter().map(DirEntry::path).filter(ends).collect();
+        if files.is_empty() {
+            return Err(format!("{folder} has no file that ends in .json, .yaml or .yml"));
+        }
+        files.sort();
+        found.extend(files);
+    }
+    Ok(found)
 }
 
 /// What a manifest says about a grant.

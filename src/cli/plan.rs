@@ -49,8 +49,8 @@ pub enum BlockPublicAccess {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List; - reads standard input. Can be
-    /// repeated. Other kinds are ignored.
+    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List, or a folder with such files; -
+    /// reads standard input. Can be repeated. Other kinds are ignored.
     #[arg(long, short, required = true)]
     file: Vec<PathBuf>,
     /// Name of the ImmBucketGrant, if the manifests have several.
@@ -92,6 +92,9 @@ pub enum PlanError {
         /// Cause.
         source: std::io::Error,
     },
+    /// A folder cannot be read, or has no manifest.
+    #[error("{0}")]
+    Folder(String),
     /// The manifests have no valid grant, or more than one.
     #[error("{paths} must contain exactly one valid ImmBucketGrant: {message}")]
     Manifest {
@@ -272,12 +275,13 @@ async fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
 
 async fn read_grant(plan: &PlanArgs) -> Result<ReadGrant, PlanError> {
     let mut found = Vec::new();
-    for path in &plan.file {
+    let files = manifest::files_of(&plan.file).map_err(PlanError::Folder)?;
+    for path in &files {
         let refuse = |message: String| {
             let path = manifest::shown(path).display().to_string();
             not_one_grant(
                 plan,
-                if plan.file.len() > 1 {
+                if files.len() > 1 {
                     format!("{path}: {message}")
                 } else {
                     message

@@ -54,8 +54,8 @@ pub struct DoctorArgs {
     /// Grant and job in the cluster: ibg/NAME, isj/NAME. The grant that a job names is checked too.
     #[arg(value_name = "KIND/NAME")]
     pub(super) objects: Vec<String>,
-    /// YAML or JSON manifest with an ImmBucketGrant, an ImageScoreJob, or one of each; - reads standard input. Can be
-    /// repeated. Other kinds are ignored.
+    /// YAML or JSON manifest with an ImmBucketGrant, an ImageScoreJob, or one of each, or a folder with such files; - reads
+    /// standard input. Can be repeated. Other kinds are ignored.
     #[arg(long, short, value_name = "FILE")]
     pub(super) file: Vec<PathBuf>,
     /// Namespace of objects without one. Default: the namespace of the context, as for kubectl apply.

@@ -47,7 +47,7 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
     // A kubeconfig that cannot be used is no error here: files need no cluster.
     let of_context = || namespace_of_context(&flags.cluster.options()).ok().flatten();
     let fallback = given.or_else(of_context).unwrap_or_else(|| "default".to_owned());
-    for path in &flags.file {
+    for path in &manifest::files_of(&flags.file)? {
         let shown = manifest::shown(path).display().to_string();
         let bytes = manifest::read(path)
             .await

@@ -298,3 +298,38 @@ fn a_manifest_is_read_as_kubectl_reads_it() {
         assert!(said.contains(part) && said.lines().count() == 1, "{text}: {said}");
     }
 }
+
+#[test]
+fn a_folder_stands_for_its_manifests_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (file, missing) = (path("b.yml"), path("missing"));
+    std::fs::create_dir_all(path("sub.yaml/deeper")).unwrap();
+    let wrong = files_of(&[folder.path().to_owned()]).unwrap_err();
+    assert!(wrong.contains("no file that ends in"), "{wrong}");
+    for name in [
+        "b.yml",
+        "c.json",
+        "a.yaml",
+        "notes.txt",
+        "yaml",
+        "sub.yaml/d.yaml",
+    ] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    let given = [
+        missing.clone(),
+        folder.path().to_owned(),
+        file.clone(),
+        "-".into(),
+    ];
+    let expected = [
+        missing,
+        path("a.yaml"),
+        path("b.yml"),
+        path("c.json"),
+        file,
+        "-".into(),
+    ];
+    assert_eq!(files_of(&given).unwrap(), expected);
+}
