@@ -8,6 +8,7 @@ mod collect;
 mod collector;
 mod endpoints;
 mod input;
+mod policy_before;
 mod pre_image;
 pub mod probe;
 mod probe_args;

@@ -8,25 +8,18 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use super::clock::{MachineClock, ProbeClock};
+use super::policy_before::check_before;
 use super::pre_image::{put_back, read_policy, store};
 pub use super::pre_image::{read_image, remove_restored, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
-use crate::api::{Grantee, JobAccess, OssAction, PrincipalForm, RoleChain};
+use crate::api::{Grantee, JobAccess, OssAction, RoleChain};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
     LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
-use crate::core::policy::{
-    DenyVerdict, Document, GrantedAccess, POLICY_LIMIT, PolicyPublicity, access_statement, evaluate_denies,
-    pass_role_statement, readers,
-};
+use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
 use crate::ports::{AccessKeys, CloudError};
-
-/// A bucket that does not exist.
-const MISSING_BUCKET: &str = "imm-operator-doctor-no-such-bucket";
-/// What follows the key of the image in the key of an object that does not exist. The statement is about both.
-const MISSING_OBJECT: &str = ".no-such-object";
 
 /// A role that does not exist.
 const MISSING_ROLE: &str = "imm-operator-doctor-no-such-role";
@@ -97,7 +90,11 @@ pub async fn run_probe(
     let before = before.map(String::from_utf8).transpose();
     let before = before.map_err(|_| "the policy of the probe bucket is not UTF-8 text".to_owned())?;
     if let Some(text) = &before {
-        check_before(text, probe.account(), target)?;
+        let keys = std::iter::once(&target.key).chain(&target.objects);
+        let paths: Vec<String> = keys
+            .map(|key| format!("{}/{key}", target.bucket.name()))
+            .collect();
+        check_before(text, probe.account(), &target.owner_uid, &paths)?;
     }
     let mut running = Running {
         target,
@@ -150,53 +147,6 @@ pub async fn run_probe(
         return Ok(RestoreOutcome::Uncertain);
     }
     Ok(outcome)
-}
-
-/// Checks a policy that stays beside the statement of the probe.
-///
-/// # Errors
-/// Returns why no answer would follow from a probe beside it.
-fn check_before(text: &str, account: &str, target: &ProbeTarget<'_>) -> Result<(), String> {
-    let document = Document::parse(text.as_bytes());
-    let document = document
-        .map_err(|error| format!("the policy of the probe bucket cannot be edited because {error}"))?;
-    let publicity = PolicyPublicity::of(Some(&document));
-    if !publicity.public.is_empty() || !publicity.unclear.is_empty() {
-        return Err(
-            "the policy of the probe bucket may be public because of its own statements: name another bucket"
-                .to_owned(),
-        );
-    }
-    if text.contains(account) {
-        return Err(
-            "the policy of the probe bucket already names the account of the project: name another bucket"
-                .to_owned(),
-        );
-    }
-    // No role of the account is named, so that all of them are denied the same.
-    let any_role = Grantee {
-        account_uid: account.to_owned(),
-        role_name: "any".to_owned(),
-        principal: PrincipalForm::ServiceRole,
-        session_name: None,
-    };
-    let keys = std::iter::once(&target.key).chain(&target.objects);
-    let paths: Vec<String> = keys
-        .map(|key| format!("{}/{key}", target.bucket.name()))
-        .collect();
-    let given = GrantedAccess {
-        readers: &readers(&any_role),
-        account_uid: account,
-        owner_uid: &target.owner_uid,
-        paths: &paths,
-    };
-    if evaluate_denies(Some(&document), &given).verdict != DenyVerdict::NoDeny {
-        return Err(
-            "a Deny statement in the policy of the probe bucket may deny the image: name another bucket or image"
-                .to_owned(),
-        );
-    }
-    Ok(())
 }
 
 impl Running<'_> {
@@ -357,30 +307,11 @@ impl Running<'_> {
     async fn call(&self, case: &LimitCase, keys: &AccessKeys) -> Result<(), CloudError> {
         let target = self.target;
         let bucket = target.bucket.name();
-        let uri = match case {
-            LimitCase::MissingBucket => format!("oss://{MISSING_BUCKET}/{}", target.key),
-            LimitCase::MissingObject => format!("oss://{bucket}/{}{MISSING_OBJECT}", target.key),
-            LimitCase::Object(key) => format!("oss://{bucket}/{key}"),
-            LimitCase::OtherRegion => {
-                let bucket = target.other_bucket.as_deref().unwrap_or(bucket);
-                format!("oss://{bucket}/{}", target.key)
-            }
-            LimitCase::MissingProject
-            | LimitCase::MissingRole
-            | LimitCase::NarrowSession
-            | LimitCase::NoStatement
-            | LimitCase::Image => format!("oss://{bucket}/{}", target.key),
-        };
-        let project = match case {
-            LimitCase::MissingProject => &target.missing_project,
-            LimitCase::MissingBucket
-            | LimitCase::MissingRole
-            | LimitCase::NarrowSession
-            | LimitCase::OtherRegion
-            | LimitCase::NoStatement
-            | LimitCase::Image
-            | LimitCase::MissingObject
-            | LimitCase::Object(_) => &target.project,
+        let uri = case.uri(bucket, target.other_bucket.as_deref(), &target.key);
+        let project = if *case == LimitCase::MissingProject {
+            &target.missing_project
+        } else {
+            &target.project
         };
         let missing_role = RoleChain {
             service_role: MISSING_ROLE.to_owned(),

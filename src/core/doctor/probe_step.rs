@@ -7,6 +7,11 @@ use serde::Serialize;
 use crate::api::Grantee;
 use crate::core::error::CloudError;
 
+/// A bucket that does not exist.
+const MISSING_BUCKET: &str = "imm-operator-doctor-no-such-bucket";
+/// What follows the key of the image in the key of an object that does not exist. The statement is about both.
+const MISSING_OBJECT: &str = ".no-such-object";
+
 /// A scoring call of which the answer is known from the documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +34,23 @@ pub enum LimitCase {
     MissingObject,
     /// Another object of the bucket, by its key.
     Object(String),
+}
+
+impl LimitCase {
+    /// Returns the URI of the object to score, for an image in a bucket, and a bucket in another region.
+    pub fn uri(&self, bucket: &str, other_bucket: Option<&str>, key: &str) -> String {
+        match self {
+            Self::MissingBucket => format!("oss://{MISSING_BUCKET}/{key}"),
+            Self::MissingObject => format!("oss://{bucket}/{key}{MISSING_OBJECT}"),
+            Self::Object(other) => format!("oss://{bucket}/{other}"),
+            Self::OtherRegion => format!("oss://{}/{key}", other_bucket.unwrap_or(bucket)),
+            Self::MissingProject
+            | Self::MissingRole
+            | Self::NarrowSession
+            | Self::NoStatement
+            | Self::Image => format!("oss://{bucket}/{key}"),
+        }
+    }
 }
 
 /// The next step.
