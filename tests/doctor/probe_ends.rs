@@ -1,8 +1,8 @@
 //! After a probe the policy is byte for byte the one from before, or another client's.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, Lag};
-use imm_operator::cli::doctor::probe::{read_image, restore, run_probe};
-use imm_operator::core::doctor::{Probe, RestoreOutcome};
+use imm_operator::cli::doctor::probe::{read_image, remove_restored, restore, run_probe};
+use imm_operator::core::doctor::{DoctorReport, Probe, RestoreOutcome};
 use tokio_util::sync::CancellationToken;
 
 use super::probe_setup::{FOREIGN, TestClock, grantee, probe, target};
@@ -83,6 +83,33 @@ async fn a_read_that_does_not_show_the_write_yet_is_not_taken_for_the_policy_fro
     assert_eq!(outcome, RestoreOutcome::Restored);
     let public = probe.findings().session_wildcard_is_public;
     assert_eq!(public, None, "OSS answered about the policy from before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accepted_write_that_no_read_shows_is_not_reported_as_put_back() {
+    let world = World::new("", "").await;
+    world.emulator.set_lag(Lag {
+        policy_read_ms: 3_600_000,
+        ..Lag::default()
+    });
+    let mut probe = Probe::new(&grantee(), None, 60);
+    let clock = TestClock::new(&world.emulator, 0);
+    let target = target(&world, false);
+    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert!(world.emulator.policy(PROBE_BUCKET).is_some());
+    assert_eq!(outcome, RestoreOutcome::Uncertain);
+    let report = DoctorReport::of_restoration(&outcome, "before.json");
+    assert_eq!(report.exit_code(), 2);
+    remove_restored(&outcome, &target.file);
+    // Later the file is enough to put the policy back.
+    world.emulator.set_lag(Lag::default());
+    let image = read_image(&target.file).unwrap();
+    let (cloud, bucket, keys) = (&target.cloud, &target.bucket, &target.owner_keys);
+    let outcome = restore(cloud, bucket, keys, &image, true, &clock).await;
+    assert_eq!(outcome, RestoreOutcome::Restored);
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -251,7 +278,8 @@ async fn a_stored_policy_is_put_back_over_nothing_else_than_the_probe() {
         ),
     ] {
         world.emulator.set_policy(PROBE_BUCKET, live);
-        let outcome = restore(&target.cloud, &target.bucket, &target.owner_keys, &image, &clock).await;
+        let (cloud, bucket, keys) = (&target.cloud, &target.bucket, &target.owner_keys);
+        let outcome = restore(cloud, bucket, keys, &image, false, &clock).await;
         assert_eq!(outcome, expected, "{live:?}");
         assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), after);
     }

@@ -52,17 +52,17 @@ pub(super) async fn put_back(
     }
 }
 
-/// Puts the policy from before back if the live one is the probe's, and reads it to be sure. Credentials that the cloud
-/// rejects are obtained again.
+/// Puts the policy from before back if the live one is the probe's, and reads it to be sure. `unseen` says whether a write
+/// of the probe can be in effect without being shown. Credentials that the cloud rejects are obtained again.
 pub async fn restore(
     cloud: &Cloud,
     bucket: &BucketPlace,
     keys: &RenewedKeys<'_>,
     image: &PreImage,
+    unseen: bool,
     clock: &dyn ProbeClock,
 ) -> RestoreOutcome {
     let mut failure = String::new();
-    // A write of the probe may not show yet.
     let mut settled = image.written.is_empty();
     // After a write OSS may still return the policy from before it: writing again at once could replace what another
     // client has written meanwhile.
@@ -88,8 +88,13 @@ pub async fn restore(
             }
         };
         match image.restoration(live.as_deref()) {
-            Restoration::Nothing if settled || attempt == last => {
-                return RestoreOutcome::Restored;
+            Restoration::Nothing if settled => return RestoreOutcome::Restored,
+            Restoration::Nothing if attempt == last => {
+                return if unseen {
+                    RestoreOutcome::Uncertain
+                } else {
+                    RestoreOutcome::Restored
+                };
             }
             Restoration::Nothing => continue,
             Restoration::Foreign => {
@@ -214,6 +219,7 @@ mod tests {
             region: "cn-hangzhou".to_owned(),
             before: None,
             written: written.iter().map(|text| (*text).to_owned()).collect(),
+            written_at: None,
         };
         let record = |file: &File| {
             let is_folder = file.metadata()?.is_dir();

@@ -62,6 +62,8 @@ struct Running<'a> {
     written_at: Duration,
     /// Whether a write may still take effect.
     unanswered: bool,
+    /// Whether a write was accepted, or may have been, that no read has shown.
+    unseen: bool,
 }
 
 /// Runs a probe until it has an answer, is stopped or fails, and puts the policy back. The findings are in `probe`.
@@ -104,9 +106,11 @@ pub async fn run_probe(
             region: target.bucket.region().to_owned(),
             before,
             written: Vec::new(),
+            written_at: None,
         },
         written_at: Duration::ZERO,
         unanswered: false,
+        unseen: false,
     };
     store(&target.file, &running.image, true)?;
     loop {
@@ -140,6 +144,7 @@ pub async fn run_probe(
         &target.bucket,
         &target.owner_keys,
         &running.image,
+        running.unseen,
         clock,
     )
     .await;
@@ -184,12 +189,14 @@ impl Running<'_> {
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
         let keys = self.check_live().await?;
         self.image.written.push(text.clone());
+        self.image.written_at = Some(self.clock.now());
         store(&target.file, &self.image, false)?;
         let put = target
             .cloud
             .put_policy(&target.bucket, &keys, &text, self.clock.now())
             .await;
         self.written_at = self.clock.elapsed();
+        self.unseen |= put.as_ref().err().is_none_or(|error| !error.had_no_effect());
         if let Err(error) = put {
             target.owner_keys.on_error(&error).await;
             self.unanswered |= !error.had_no_effect();
@@ -206,13 +213,11 @@ impl Running<'_> {
 
     /// Asks OSS whether the policy is public. After a write it may still answer about the policy from before: the answer
     /// that it is not counts only while OSS shows the new one.
-    async fn is_public(&self, text: &str, keys: &AccessKeys) -> Option<bool> {
+    async fn is_public(&mut self, text: &str, keys: &AccessKeys) -> Option<bool> {
         let (cloud, bucket) = (&self.target.cloud, &self.target.bucket);
-        let shows = async || {
-            let live = read_policy(cloud, bucket, keys, self.clock).await;
-            live.is_ok_and(|live| live.as_deref() == Some(text.as_bytes()))
-        };
-        let is_new = shows().await;
+        let live = read_policy(cloud, bucket, keys, self.clock).await;
+        let is_new = live.is_ok_and(|live| live.as_deref() == Some(text.as_bytes()));
+        self.unseen &= !is_new;
         let public = cloud.is_public(bucket, keys, self.clock.now()).await;
         public.filter(|public| *public || is_new)
     }
@@ -227,10 +232,13 @@ impl Running<'_> {
         let put = put_back(&target.cloud, &target.bucket, &keys, &self.image, self.clock).await;
         self.written_at = self.clock.elapsed();
         Ok(match put {
-            Ok(()) => ProbeAnswer::Written {
-                session_wildcard_is_public: None,
-                policy_is_public: None,
-            },
+            Ok(()) => {
+                self.unseen = false;
+                ProbeAnswer::Written {
+                    session_wildcard_is_public: None,
+                    policy_is_public: None,
+                }
+            }
             Err(error) => ProbeAnswer::WriteFailed(error),
         })
     }

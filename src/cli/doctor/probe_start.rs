@@ -317,7 +317,16 @@ pub(super) async fn restore_from_file(
     keys: &RenewedKeys<'_>,
 ) -> Result<RestoreOutcome, String> {
     let bucket = BucketPlace::new(&image.bucket, &image.region).map_err(|error| error.to_string())?;
-    let outcome = restore(&collector.cloud, &bucket, keys, image, &MachineClock::start()).await;
+    let unseen = image.may_be_unseen(crate::kubernetes::now());
+    let outcome = restore(
+        &collector.cloud,
+        &bucket,
+        keys,
+        image,
+        unseen,
+        &MachineClock::start(),
+    )
+    .await;
     announce(&outcome, Some(image));
     Ok(outcome)
 }

@@ -170,7 +170,7 @@ pub(super) fn restore_check(outcome: &RestoreOutcome, file: &str) -> Check {
         RestoreOutcome::Restored => Check::ok(name, "the policy is byte for byte the one from before"),
         RestoreOutcome::Uncertain => Check::failed(
             name,
-            "the policy is the one from before, and a write without an answer can still take effect",
+            "OSS shows the policy from before, and a write of the probe can still take effect or does not show yet",
             format!("run imm-operator doctor --restore {file} in 15 minutes"),
         ),
         RestoreOutcome::Foreign { .. } => Check::failed(
