@@ -5,6 +5,7 @@
 mod doctor {
     mod access_log;
     mod assumptions;
+    mod attribution;
     mod follow;
     mod limits;
     mod limits_roles;

@@ -15,7 +15,7 @@ pub use super::probe_keys::{KeySource, RenewedKeys};
 use crate::api::{Grantee, JobAccess, OssAction, RoleChain};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
-    LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome,
+    LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome, is_open,
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
@@ -202,12 +202,17 @@ impl Running<'_> {
             self.unanswered |= !error.had_no_effect();
             return Ok(ProbeAnswer::WriteFailed(error));
         }
-        let public = self.is_public(&text, &keys).await;
+        let said = self.is_public(&text, &keys).await;
+        let public = match said {
+            Some(public) => Some(public),
+            None => self.is_not_public(&keys).await,
+        };
         let document = Document::parse(text.as_bytes()).ok();
         let publicity = PolicyPublicity::of(document.as_ref());
         Ok(ProbeAnswer::Written {
             session_wildcard_is_public: publicity.session_wildcard_is_public(public),
             policy_is_public: public,
+            by_block: said.is_none() && public.is_some(),
         })
     }
 
@@ -220,6 +225,15 @@ impl Running<'_> {
         self.unseen &= !is_new;
         let public = cloud.is_public(bucket, keys, self.clock.now()).await;
         public.filter(|public| *public || is_new)
+    }
+
+    /// What follows if OSS has accepted a policy without saying whether it is public: it rejects a public one while Block
+    /// Public Access is on.
+    async fn is_not_public(&self, keys: &AccessKeys) -> Option<bool> {
+        let (cloud, bucket) = (&self.target.cloud, &self.target.bucket);
+        let block = cloud.read_public_access_block(bucket, keys, self.clock.now());
+        let rejects_public = is_open(block.await.ok()?) == Some(false);
+        rejects_public.then_some(false)
     }
 
     /// Puts the policy from before back.
@@ -237,6 +251,7 @@ impl Running<'_> {
                 ProbeAnswer::Written {
                     session_wildcard_is_public: None,
                     policy_is_public: None,
+                    by_block: false,
                 }
             }
             Err(error) => ProbeAnswer::WriteFailed(error),

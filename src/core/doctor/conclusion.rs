@@ -63,6 +63,17 @@ fn by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
         {
             None
         }
+        Some(grantee)
+            if open != Some(true)
+                && grantee.principal == PrincipalForm::ServiceRole
+                && found.session_wildcard_is_public.is_none() =>
+        {
+            Some(setting(
+                format!("{:?}", grantee.principal),
+                false,
+                "the probe scored an image with it, and whether OSS counts the * as public was not seen: probe a bucket whose Block Public Access is on; if OSS rejects the grant, access.mode RoleChain of the job is the way without a bucket policy",
+            ))
+        }
         Some(grantee) => Some(setting(
             format!("{:?}", grantee.principal),
             true,

@@ -42,5 +42,6 @@ pub use probe::Probe;
 pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
 pub use probe_sequence::{FurtherQuestions, ProbeSequence};
 pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
+pub use public_policy::is_open;
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};

@@ -121,11 +121,15 @@ impl ProbePlan for Probe {
     fn take(&mut self, answer: ProbeAnswer) {
         match answer {
             ProbeAnswer::Written {
-                session_wildcard_is_public,
+                session_wildcard_is_public: public @ Some(_),
+                by_block,
                 ..
-            } => {
-                let found = &mut self.findings.session_wildcard_is_public;
-                *found = found.or(session_wildcard_is_public);
+            } if self.findings.session_wildcard_is_public.is_none() => {
+                self.findings.session_wildcard_is_public = public;
+                self.findings.wildcard_by_block = by_block;
+                self.score_next();
+            }
+            ProbeAnswer::Written { .. } => {
                 self.score_next();
             }
             ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
@@ -199,6 +203,7 @@ mod tests {
                             ProbeAnswer::Written {
                                 session_wildcard_is_public: Some(false).filter(|_| !self.wildcard_is_public),
                                 policy_is_public: None,
+                                by_block: false,
                             }
                         }
                     }
@@ -298,6 +303,7 @@ mod tests {
             probe.take(ProbeAnswer::Written {
                 session_wildcard_is_public: None,
                 policy_is_public: None,
+                by_block: false,
             });
             probe.take(ProbeAnswer::ScoreFailed(failure, Duration::ZERO));
             assert_eq!(probe.step(), &ProbeStep::Finish);
@@ -329,6 +335,7 @@ mod tests {
             probe.take(ProbeAnswer::Written {
                 session_wildcard_is_public: None,
                 policy_is_public: None,
+                by_block: false,
             });
             probe.take(ProbeAnswer::ScoreFailed(failure, after));
             let found = probe.findings();

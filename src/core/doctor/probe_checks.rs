@@ -11,10 +11,12 @@ pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Ve
     let mut checks = Vec::new();
     if let Some(public) = found.session_wildcard_is_public {
         let answer = if public { "yes" } else { "no" };
-        let how = if found.rejected.is_empty() {
-            "as OSS says about the policy that the probe wrote"
-        } else {
+        let how = if !found.rejected.is_empty() {
             "as OSS rejected the statement of the probe while Block Public Access is on"
+        } else if found.wildcard_by_block {
+            "as OSS accepted the statement of the probe while Block Public Access is on"
+        } else {
+            "as OSS says about the policy that the probe wrote"
         };
         checks.push(Check::ok("probe-session-wildcard", format!("{answer}, {how}")));
     }

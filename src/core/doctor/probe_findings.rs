@@ -13,6 +13,8 @@ const LEAST_SETTLE_SECONDS: u64 = 10;
 pub struct ProbeFindings {
     /// Whether OSS counts the `*` for the sessions of a role as public.
     pub session_wildcard_is_public: Option<bool>,
+    /// Whether that follows from Block Public Access, which is on for the probe bucket, and not from what OSS says.
+    pub wildcard_by_block: bool,
     /// The grantee with which the image was scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub works: Option<Grantee>,

@@ -95,6 +95,8 @@ pub enum ProbeAnswer {
         session_wildcard_is_public: Option<bool>,
         /// Whether OSS counts the policy as public, if it says so.
         policy_is_public: Option<bool>,
+        /// Whether both follow from Block Public Access, which is on, and not from what OSS says about the policy.
+        by_block: bool,
     },
     /// A write failed.
     WriteFailed(CloudError),

@@ -69,7 +69,7 @@ pub(super) fn policy_view(grant: &GrantFacts, probe: Option<&ProbeFacts>) -> Jud
 }
 
 /// Whether Block Public Access accepts public policies. `None` if it cannot be read.
-pub(super) fn is_open(block: PublicAccessBlock) -> Option<bool> {
+pub fn is_open(block: PublicAccessBlock) -> Option<bool> {
     match block {
         PublicAccessBlock::Off => Some(true),
         PublicAccessBlock::OnForBucket

@@ -1,0 +1,45 @@
+//! What a probe attributes a score to: only to the policy that is in effect, and a rejection or acceptance only to what OSS was
+//! seen to count as public.
+
+use imm_emulator::{Fault, FaultAnswer, FaultEffect};
+use imm_operator::core::grant::PublicAccessBlock::OnForBucket;
+
+use super::probe_setup::{probe, report_for, seen, setting};
+use super::setup::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_counts_as_public_follows_without_the_status_only_if_public_policies_are_rejected() {
+    for (bucket, wildcard, confirmed) in [
+        ("", Some(false), true),
+        (", blockPublicAccess: false", None, false),
+        (
+            ", blockPublicAccess: false, principals: { sessionWildcardIsPublic: true }",
+            None,
+            false,
+        ),
+    ] {
+        let world = World::new(bucket, "").await;
+        let denied = FaultAnswer {
+            status: 403,
+            code: "AccessDenied".to_owned(),
+            ..FaultAnswer::default()
+        };
+        world.emulator.add_fault(Fault::on_action(
+            "GetBucketPolicyStatus",
+            1000,
+            FaultEffect::Answer(denied),
+        ));
+        let found = probe(&world, 0, 60).await;
+        assert_eq!(found.session_wildcard_is_public, wildcard, "{bucket}: {found:?}");
+        if wildcard.is_some() {
+            let said = seen(&found, "probe-session-wildcard");
+            assert!(said.contains("as OSS accepted the statement"), "{said}");
+        }
+        let report = report_for(&found, Some(OnForBucket));
+        assert_eq!(
+            setting(&report, "grantee.principal"),
+            ("ServiceRole".to_owned(), confirmed),
+            "{bucket}"
+        );
+    }
+}
