@@ -2,10 +2,50 @@
 //! seen to count as public.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect};
+use imm_operator::api::Grantee;
+use imm_operator::core::doctor::{FurtherQuestions, Probe, ProbeSequence};
 use imm_operator::core::grant::PublicAccessBlock::OnForBucket;
 
-use super::probe_setup::{probe, report_for, seen, setting};
+use super::probe_setup::{concluded, grantee, probe, report_for, run_plan, seen, setting};
 use super::setup::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_that_begins_late_is_not_attributed_to_the_next_spelling() {
+    for lag in [130, 239] {
+        let world = World::new("", "").await;
+        let found = probe(&world, lag, 60).await;
+        assert_eq!(found.works, Some(grantee()), "{found:?}");
+        assert_eq!(found.lag_millis, Some(240_000));
+        assert_eq!(
+            concluded(&found, "grantee.roleName"),
+            ("AliyunIMMDefaultRole".to_owned(), true)
+        );
+        assert!(found.denied.is_empty(), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_that_begins_late_is_not_attributed_to_the_pass_role_statement() {
+    let world = World::new(
+        ", blockPublicAccess: false",
+        ", principalRole: aliyunimmdefaultrole",
+    )
+    .await;
+    let lower = Grantee {
+        role_name: "aliyunimmdefaultrole".to_owned(),
+        ..grantee()
+    };
+    let access = Probe::new(&lower, Some("aliyunimmdefaultrole"), 200);
+    let questions = FurtherQuestions {
+        pass_role: true,
+        revocation: false,
+    };
+    let mut sequence = ProbeSequence::new(access, questions, 200);
+    run_plan(&world, &mut sequence, &[], 130).await;
+    let found = sequence.findings();
+    assert_eq!(found.works, Some(lower), "{found:?}");
+    assert_eq!(found.pass_role.unwrap().is_needed, Some(false));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_counts_as_public_follows_without_the_status_only_if_public_policies_are_rejected() {

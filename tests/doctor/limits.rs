@@ -249,7 +249,7 @@ async fn the_program_says_how_many_calls_may_be_billed_and_asks() {
         let run = answer(&world, &limits, line).await;
         assert_eq!(run.code, 2, "{line:?}: {}", run.stderr);
         assert!(
-            run.stderr.contains("up to 55 calls of IMM of the 544")
+            run.stderr.contains("up to 55 calls of IMM of the 542")
                 && run
                     .stderr
                     .contains("may count the first of these policies as public access")

@@ -23,7 +23,7 @@ use super::setup::{ACCOUNT_A, ACCOUNT_B, GRANT, JOB, PROBE_BUCKET, REGION, World
 /// A policy in a spelling of its own, which names nobody of account A.
 pub(super) const FOREIGN: &str = "{ \"Version\":\"1\",\n\t\"Statement\": [ {\"Effect\":\"Deny\",\"Principal\":\"274901234567890123\",\"Action\":\"oss:DeleteObject\",\"Resource\":\"acs:oss:*:6543210987654321:probe-bucket/*\"} ]\n}";
 
-/// The time of a test. A change of the policy is enforced when the lag has passed in this time.
+/// The time of a test. Each change of the policy is enforced when the lag has passed in this time.
 pub(super) struct TestClock<'a> {
     emulator: &'a Emulator,
     lag: Duration,
@@ -35,14 +35,17 @@ pub(super) struct TestClock<'a> {
 #[derive(Default)]
 struct State {
     elapsed: Duration,
-    changes: usize,
-    changed_at: Duration,
-    is_held: bool,
+    /// When each change of the policy is due.
+    due: Vec<Duration>,
+    /// Number of changes, and how many of them are not enforced.
+    held: (usize, usize),
     pauses: u32,
 }
 
 impl<'a> TestClock<'a> {
+    /// Starts when all earlier changes are enforced.
     pub(super) fn new(emulator: &'a Emulator, lag: u64) -> Self {
+        emulator.enforce_without_newest(PROBE_BUCKET, 0);
         Self {
             emulator,
             lag: Duration::from_secs(lag),
@@ -68,32 +71,34 @@ impl<'a> TestClock<'a> {
     fn refresh(&self) -> Duration {
         let mut state = self.state.lock().unwrap();
         let calls = self.emulator.calls();
-        let changes: Vec<&Call> = calls
+        let changes = calls
             .iter()
             .filter(|call| ["PutBucketPolicy", "DeleteBucketPolicy"].contains(&call.action.as_str()))
-            .filter(|call| call.status.is_some_and(|status| status < 300))
-            .collect();
-        if changes.len() != state.changes {
-            (state.changes, state.changed_at) = (changes.len(), state.elapsed);
-            // A change that is not due yet stays behind with the next one.
-            if !state.is_held {
-                self.emulator.enforce_without_newest(PROBE_BUCKET, 1);
-                state.is_held = true;
-            }
+            .filter(|call| call.status.is_some_and(|status| status < 300));
+        for change in changes.skip(state.due.len()) {
+            let lag = if is_removal(change) {
+                self.removal_lag
+            } else {
+                self.lag
+            };
+            let due = state.elapsed + lag;
+            state.due.push(due);
         }
-        let is_removal = changes.last().is_some_and(|call| {
-            call.body
-                .as_ref()
-                .is_none_or(|body| body.is_empty() || body == FOREIGN)
-        });
-        let lag = if is_removal { self.removal_lag } else { self.lag };
-        let due = state.elapsed.saturating_sub(state.changed_at) >= lag;
-        if due {
-            self.emulator.enforce_without_newest(PROBE_BUCKET, 0);
-            state.is_held = false;
+        // A change that is due ends what an earlier one would do.
+        let pending = state.due.iter().rev().take_while(|due| **due > state.elapsed);
+        let now = (state.due.len(), pending.count());
+        // What another client writes meanwhile stays behind the changes that are not due.
+        if now != state.held {
+            state.held = now;
+            self.emulator.enforce_without_newest(PROBE_BUCKET, now.1);
         }
         state.elapsed
     }
+}
+
+fn is_removal(change: &Call) -> bool {
+    let body = change.body.as_ref();
+    body.is_none_or(|body| body.is_empty() || body == FOREIGN)
 }
 
 impl ProbeClock for TestClock<'_> {

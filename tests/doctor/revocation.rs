@@ -46,8 +46,8 @@ async fn the_end_of_access_is_measured_apart_from_its_beginning() {
             (
                 (0, 3600),
                 0,
-                RevocationLag::LongerThan(120_000),
-                "more than 120 s",
+                RevocationLag::LongerThan(240_000),
+                "more than 240 s",
             ),
         ] {
             let world = World::new("", "").await;

@@ -79,7 +79,7 @@ fn by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
             true,
             "the probe scored an image with it",
         )),
-        // Access that is denied for two minutes could be given later.
+        // Access that is denied for four minutes could be given later.
         None if found.stopped.is_none() => Some(setting(
             NO_PRINCIPAL.to_owned(),
             !found.rejected.is_empty(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{CALLS_OF_WAITING, PATIENCE, is_about_the_image, pause_after};
+use super::waiting::{CALLS_OF_WAITING, PATIENCE, RETRY_PAUSE, is_about_the_image, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::is_item_code;
@@ -205,8 +205,12 @@ impl LimitsProbe {
         };
         if let Err(error) = answer {
             let is_waiting = case == LimitCase::Image && is_about_the_image(error) && after < PATIENCE;
-            if is_waiting || (error.is_transient() && self.tries < MOST_TRIES) {
+            if is_waiting {
                 self.next = ProbeStep::Pause(pause_after(after));
+                return;
+            }
+            if error.is_transient() && self.tries < MOST_TRIES {
+                self.next = ProbeStep::Pause(RETRY_PAUSE);
                 return;
             }
         }

@@ -106,7 +106,7 @@ fn pass_role_check(found: &PassRoleFindings, bucket: &str) -> Check {
             name,
             format!("not known whether IMM needs it; {public}"),
             format!(
-                "if the probe bucket may be public for two minutes, run ossutil api put-bucket-public-access-block --bucket {bucket} --public-access-block-configuration '{{\"BlockPublicAccess\":\"false\"}}', then this probe again, then the same command with true"
+                "if the probe bucket may be public for four minutes, run ossutil api put-bucket-public-access-block --bucket {bucket} --public-access-block-configuration '{{\"BlockPublicAccess\":\"false\"}}', then this probe again, then the same command with true"
             ),
         ),
         None => Check::warning(
@@ -124,7 +124,7 @@ fn access_check(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Check {
     let denied = if denied.is_empty() {
         String::new()
     } else {
-        format!("; denied for two minutes with {}", denied.join(" and "))
+        format!("; denied for four minutes with {}", denied.join(" and "))
     };
     match &found.works {
         Some(grantee) => Check::ok(

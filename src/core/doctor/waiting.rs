@@ -6,19 +6,25 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::names_caller;
 use crate::core::refusal::RefusedBy;
 
-/// How long access is waited for after a write.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// How long each pause is at the beginning, and later.
-const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
-/// When the pauses become longer.
-const BEGINNING: Duration = Duration::from_secs(20);
+/// How long a change of access is waited for after a write. Only after that is a policy taken for one that has no effect: what
+/// is written next could otherwise get the credit for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
+/// Pauses between the calls, and until when after the write: first short, then long ones. The last call is at the end.
+const SHORT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+const LONG: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
 /// Most scoring calls that waiting for access takes.
-pub(super) const CALLS_OF_WAITING: u32 = 31;
+pub(super) const CALLS_OF_WAITING: u32 = 29;
+/// Pause before a call is repeated that got no answer about its question.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Returns the pause before the next call, this long after the write.
 pub(super) fn pause_after(after: Duration) -> Duration {
-    let [short, long] = PAUSES;
-    if after < BEGINNING { short } else { long }
+    for (pause, until) in [SHORT, LONG] {
+        if after < until {
+            return pause;
+        }
+    }
+    PATIENCE.saturating_sub(after)
 }
 
 /// Whether access to the image is denied, which a policy of the bucket can change.
@@ -38,7 +44,7 @@ fn is_about_the_caller(error: &CloudError) -> bool {
 /// Why a probe ends whose calls got no answer about the image.
 pub(super) fn no_answer(error: &CloudError) -> String {
     format!(
-        "IMM did not say within two minutes whether it can read the image ({})",
+        "IMM did not say within four minutes whether it can read the image ({})",
         error.code_and_refusal()
     )
 }
