@@ -1,13 +1,19 @@
 //! What a probe attributes a score to: only to the policy that is in effect, and a rejection or acceptance only to what OSS was
 //! seen to count as public.
 
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use imm_emulator::{Fault, FaultAnswer, FaultEffect};
 use imm_operator::api::Grantee;
-use imm_operator::core::doctor::{FurtherQuestions, Probe, ProbeSequence};
+use imm_operator::cli::doctor::probe::{ProbeClock, run_probe};
+use imm_operator::core::doctor::{FurtherQuestions, Probe, ProbeSequence, RestoreOutcome};
 use imm_operator::core::grant::PublicAccessBlock::OnForBucket;
+use k8s_openapi::jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
-use super::probe_setup::{concluded, grantee, probe, report_for, run_plan, seen, setting};
-use super::setup::World;
+use super::probe_setup::{TestClock, concluded, grantee, probe, report_for, run_plan, seen, setting, target};
+use super::setup::{PROBE_BUCKET, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn access_that_begins_late_is_not_attributed_to_the_next_spelling() {
@@ -45,6 +51,52 @@ async fn access_that_begins_late_is_not_attributed_to_the_pass_role_statement() 
     let found = sequence.findings();
     assert_eq!(found.works, Some(lower), "{found:?}");
     assert_eq!(found.pass_role.unwrap().is_needed, Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_of_an_earlier_probe_is_not_measured() {
+    let world = World::new("", "").await;
+    let clock = TestClock::new(&world.emulator, 0).removal_lag(300);
+    let mut first = Probe::new(&grantee(), None, 60);
+    let target = target(&world, false);
+    let outcome = run_probe(&target, &mut first, &clock, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert!(first.findings().works.is_some());
+    std::fs::remove_file(&target.file).unwrap();
+    world.emulator.clear_calls();
+    // The emulator still enforces what the first probe wrote.
+    world.emulator.enforce_without_newest(PROBE_BUCKET, 1);
+    let held = HeldClock;
+    let mut second = Probe::new(&grantee(), None, 60);
+    let outcome = run_probe(&target, &mut second, &held, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    let found = second.findings();
+    assert_eq!((found.works.as_ref(), found.lag_millis), (None, None));
+    assert!(
+        found.stopped.as_ref().unwrap().contains("before the probe wrote"),
+        "{found:?}"
+    );
+    assert_eq!((found.billed, world.emulator.billed()), (1, 1));
+    let calls = world.emulator.calls();
+    assert!(
+        calls.iter().all(|call| !call.action.starts_with("Put")),
+        "{calls:#?}"
+    );
+}
+
+/// A clock that changes nothing in the emulator.
+struct HeldClock;
+
+impl ProbeClock for HeldClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn pause(&self, _length: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

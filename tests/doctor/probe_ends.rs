@@ -185,13 +185,13 @@ async fn the_policy_comes_back_after_any_failure() {
         ),
         (
             "DetectImageScore",
-            0,
+            1,
             answer(400, "ResourceNotFound.Project"),
             RestoreOutcome::Restored,
         ),
         (
             "DetectImageScore",
-            0,
+            1,
             FaultEffect::DropAfter,
             RestoreOutcome::Restored,
         ),
@@ -252,7 +252,7 @@ async fn a_probe_that_is_stopped_makes_no_further_call_than_to_put_the_policy_ba
         .await
         .unwrap();
     assert_eq!(outcome, RestoreOutcome::Restored);
-    assert_eq!((probe.findings().billed, world.emulator.billed()), (1, 1));
+    assert_eq!((probe.findings().billed, world.emulator.billed()), (2, 2));
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
     assert_eq!(probe.findings().stopped.as_deref(), Some("interrupted"));
 }

@@ -196,7 +196,7 @@ async fn a_policy_is_put_back_with_the_credentials_of_the_grant() {
         action: Some("DetectImageScore".to_owned()),
         ..FaultMatch::default()
     };
-    let hold = world.emulator.hold(scoring, 0, None);
+    let hold = world.emulator.hold(scoring, 1, None);
     let flags = [PROBE, &["--yes"]].concat();
     let mut child = world
         .command(&format!("{grant}---{JOB}"), &flags, &environment)

@@ -118,7 +118,7 @@ async fn a_probe_confirms_the_conclusion_and_leaves_nothing_behind() {
     assert_eq!(check(&report, "probe-policy-restored")["level"], "ok");
     assert_eq!(
         (world.emulator.billed(), world.emulator.policy(PROBE_BUCKET)),
-        (1, None)
+        (2, None)
     );
     let left: Vec<_> = std::fs::read_dir(world.folder.path())
         .unwrap()
@@ -132,13 +132,13 @@ async fn a_probe_confirms_the_conclusion_and_leaves_nothing_behind() {
     );
 }
 
-/// Starts a probe and holds its first scoring call. Returns it when the call is held.
+/// Starts a probe and holds its first scoring call after the write. Returns it when the call is held.
 async fn held(world: &World) -> (tokio::process::Child, Hold) {
     let scoring = FaultMatch {
         action: Some("DetectImageScore".to_owned()),
         ..FaultMatch::default()
     };
-    let hold = world.emulator.hold(scoring, 0, None);
+    let hold = world.emulator.hold(scoring, 1, None);
     let mut command = world.command(&both(), &flags(&[PROBE, OWN, &["--yes", "-o", "json"]]), KEYS);
     let child = command
         .stdout(std::process::Stdio::piped())
@@ -186,7 +186,7 @@ async fn a_signal_ends_the_probe_and_the_policy_comes_back() {
         assert_eq!(check(&report, "probe-policy-restored")["level"], "ok");
         assert_eq!(
             (world.emulator.policy(PROBE_BUCKET), world.emulator.billed()),
-            (None, 1)
+            (None, 2)
         );
     }
 }

@@ -140,6 +140,6 @@ async fn the_program_measures_both_lags() {
     }
     assert_eq!(
         (world.emulator.billed(), world.emulator.policy(PROBE_BUCKET)),
-        (2, None)
+        (3, None)
     );
 }

@@ -15,6 +15,7 @@ use crate::core::error::{CloudError, CloudErrorKind};
 pub struct Probe {
     account: String,
     open: VecDeque<Grantee>,
+    /// The grantee whose statement is written; `None` before the first one.
     current: Option<Grantee>,
     next: ProbeStep,
     most_billed: u32,
@@ -37,16 +38,15 @@ impl Probe {
         if lower.role_name != role && grantee.principal != PrincipalForm::Account {
             open.push_back(lower);
         }
-        let mut probe = Self {
+        Self {
             account: grantee.account_uid.clone(),
             open,
             current: None,
-            next: ProbeStep::Finish,
+            // Without a statement access must be denied: else no later score says anything about one.
+            next: ProbeStep::Score,
             most_billed,
             findings: ProbeFindings::default(),
-        };
-        probe.begin_next();
-        probe
+        }
     }
 
     /// Returns what was found out so far.
@@ -56,10 +56,13 @@ impl Probe {
 
     fn begin_next(&mut self) {
         self.current = self.open.pop_front();
-        self.next = match &self.current {
-            Some(grantee) => ProbeStep::Write(grantee.clone()),
-            None => ProbeStep::Finish,
-        };
+        match &self.current {
+            Some(grantee) if self.findings.billed < self.most_billed => {
+                self.next = ProbeStep::Write(grantee.clone());
+            }
+            Some(_) => self.stop("--max-billed is reached"),
+            None => self.next = ProbeStep::Finish,
+        }
     }
 
     fn score_next(&mut self) {
@@ -97,7 +100,9 @@ impl Probe {
     fn on_failed_score(&mut self, error: &CloudError, after: Duration) {
         // Each answer of IMM may be billed, and a call without an answer too.
         self.findings.billed += 1;
-        if !is_about_the_image(error) && !error.is_transient() {
+        if self.current.is_none() && is_about_the_image(error) {
+            self.begin_next();
+        } else if !is_about_the_image(error) && !error.is_transient() {
             self.stop(&format!(
                 "the image could not be scored ({})",
                 error.code_and_refusal()
@@ -133,6 +138,10 @@ impl ProbePlan for Probe {
                 self.score_next();
             }
             ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
+            ProbeAnswer::Scored(_) if self.current.is_none() => {
+                self.findings.billed += 1;
+                self.stop("the image was scored before the probe wrote a statement: a policy from before may still be in effect, or IMM may read the bucket by other means; run the probe again in five minutes, and if that does not help, name another bucket");
+            }
             ProbeAnswer::Scored(after) => {
                 self.findings.billed += 1;
                 self.findings.works = self.current.take();
@@ -179,6 +188,15 @@ mod tests {
         }
     }
 
+    /// A probe whose first call was denied.
+    fn begun(role: &str) -> Probe {
+        let mut probe = Probe::new(&grantee(role), None, 60);
+        assert_eq!(probe.step(), &ProbeStep::Score);
+        let denied = error(CloudErrorKind::AccessDenied);
+        probe.take(ProbeAnswer::ScoreFailed(denied, Duration::ZERO));
+        probe
+    }
+
     /// A cloud that enforces a policy after a time, and knows one spelling of the role.
     struct ScriptedCloud {
         spelling: &'static str,
@@ -191,6 +209,8 @@ mod tests {
         fn run(&self, most_billed: u32) -> ProbeFindings {
             let mut probe = Probe::new(&grantee("AliyunIMMDefaultRole"), None, most_billed);
             let (mut written, mut clock) = (grantee(""), Duration::ZERO);
+            let without = error(CloudErrorKind::AccessDenied);
+            probe.take(ProbeAnswer::ScoreFailed(without, Duration::ZERO));
             for _ in 0..1000 {
                 let answer = match probe.step().clone() {
                     ProbeStep::Finish => return probe.findings().clone(),
@@ -251,7 +271,7 @@ mod tests {
             assert_eq!(found.lag_millis, Some(millis), "{lag}");
             assert_eq!(found.settle_seconds(), Some(settle));
             assert_eq!(found.session_wildcard_is_public, Some(false));
-            assert!(found.billed <= 31 && found.stopped.is_none(), "{found:?}");
+            assert!(found.billed <= 30 && found.stopped.is_none(), "{found:?}");
         }
     }
 
@@ -299,7 +319,7 @@ mod tests {
             ..error(CloudErrorKind::AccessDenied)
         };
         for failure in [error(CloudErrorKind::RequestRejected), unpermitted] {
-            let mut probe = Probe::new(&grantee("R"), None, 60);
+            let mut probe = begun("R");
             probe.take(ProbeAnswer::Written {
                 session_wildcard_is_public: None,
                 policy_is_public: None,
@@ -307,7 +327,7 @@ mod tests {
             });
             probe.take(ProbeAnswer::ScoreFailed(failure, Duration::ZERO));
             assert_eq!(probe.step(), &ProbeStep::Finish);
-            assert_eq!(probe.findings().billed, 1);
+            assert_eq!(probe.findings().billed, 2);
             assert!(
                 probe
                     .findings()
@@ -317,6 +337,25 @@ mod tests {
                     .contains("AccessDenied")
             );
         }
+    }
+
+    #[test]
+    fn a_score_without_a_statement_ends_it_before_a_write() {
+        let mut probe = Probe::new(&grantee("Role"), None, 60);
+        let unavailable = error(CloudErrorKind::Unavailable);
+        probe.take(ProbeAnswer::ScoreFailed(unavailable, Duration::ZERO));
+        assert!(matches!(probe.step(), ProbeStep::Pause(_)));
+        probe.take(ProbeAnswer::Paused);
+        assert_eq!(probe.step(), &ProbeStep::Score);
+        probe.take(ProbeAnswer::Scored(Duration::ZERO));
+        let found = probe.findings();
+        assert_eq!((probe.step(), found.billed), (&ProbeStep::Finish, 2));
+        assert!(found.works.is_none() && found.lag_millis.is_none() && found.stopped.is_some());
+        // The only allowed call is not followed by a write that no call could judge.
+        let mut probe = Probe::new(&grantee("Role"), None, 1);
+        let denied = error(CloudErrorKind::AccessDenied);
+        probe.take(ProbeAnswer::ScoreFailed(denied, Duration::ZERO));
+        assert_eq!(probe.step(), &ProbeStep::Finish);
     }
 
     #[test]
@@ -331,7 +370,7 @@ mod tests {
             (error(CloudErrorKind::Unanswered), late, "did not say"),
             (unspecific, Duration::ZERO, "could not be scored"),
         ] {
-            let mut probe = Probe::new(&grantee("Role"), None, 60);
+            let mut probe = begun("Role");
             probe.take(ProbeAnswer::Written {
                 session_wildcard_is_public: None,
                 policy_is_public: None,
