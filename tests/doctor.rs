@@ -9,6 +9,7 @@ mod doctor {
     mod follow;
     mod limits;
     mod limits_roles;
+    mod locks;
     mod pass_role;
     mod probe_ends;
     mod probe_keys;

@@ -19,8 +19,10 @@ use crate::core::doctor::{
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
-use crate::ports::{AccessKeys, CloudError};
+use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
+/// Pauses in seconds before a change is made again that OSS rejected because another client changes settings of the bucket.
+const LOCK_PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// A role that does not exist.
 const MISSING_ROLE: &str = "imm-operator-doctor-no-such-role";
 
@@ -58,6 +60,7 @@ pub struct ProbeTarget<'a> {
 struct Running<'a> {
     target: &'a ProbeTarget<'a>,
     clock: &'a dyn ProbeClock,
+    stop: &'a CancellationToken,
     image: PreImage,
     written_at: Duration,
     /// Whether a write may still take effect.
@@ -101,6 +104,7 @@ pub async fn run_probe(
     let mut running = Running {
         target,
         clock,
+        stop,
         image: PreImage {
             bucket: target.bucket.name().to_owned(),
             region: target.bucket.region().to_owned(),
@@ -124,13 +128,10 @@ pub async fn run_probe(
             ProbeStep::Remove => running.remove().await,
             ProbeStep::Score => running.score(&LimitCase::Image).await,
             ProbeStep::Try(case) => running.score(&case).await,
-            ProbeStep::Burst { calls, spacing } => running.burst(false, calls, spacing, stop).await,
-            ProbeStep::ProjectBurst { calls, spacing } => running.burst(true, calls, spacing, stop).await,
+            ProbeStep::Burst { calls, spacing } => running.burst(false, calls, spacing).await,
+            ProbeStep::ProjectBurst { calls, spacing } => running.burst(true, calls, spacing).await,
             ProbeStep::Pause(length) => {
-                tokio::select! {
-                    () = clock.pause(length) => {}
-                    () = stop.cancelled() => {}
-                }
+                running.pause(length).await;
                 Ok(ProbeAnswer::Paused)
             }
         };
@@ -187,15 +188,7 @@ impl Running<'_> {
         };
         let text = text.filter(|text| text.len() <= POLICY_LIMIT);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
-        let keys = self.check_live().await?;
-        self.image.written.push(text.clone());
-        self.image.written_at = Some(self.clock.now());
-        store(&target.file, &self.image, false)?;
-        let put = target
-            .cloud
-            .put_policy(&target.bucket, &keys, &text, self.clock.now())
-            .await;
-        self.written_at = self.clock.elapsed();
+        let (put, keys) = self.change(Some(&text)).await?;
         self.unseen |= put.as_ref().err().is_none_or(|error| !error.had_no_effect());
         if let Err(error) = put {
             target.owner_keys.on_error(&error).await;
@@ -241,10 +234,7 @@ impl Running<'_> {
     /// # Errors
     /// Returns why nothing was written.
     async fn remove(&mut self) -> Result<ProbeAnswer, String> {
-        let target = self.target;
-        let keys = self.check_live().await?;
-        let put = put_back(&target.cloud, &target.bucket, &keys, &self.image, self.clock).await;
-        self.written_at = self.clock.elapsed();
+        let (put, _) = self.change(None).await?;
         Ok(match put {
             Ok(()) => {
                 self.unseen = false;
@@ -256,6 +246,52 @@ impl Running<'_> {
             }
             Err(error) => ProbeAnswer::WriteFailed(error),
         })
+    }
+
+    /// Writes a policy, or without one puts the policy from before back, and again while another client changes settings of the
+    /// bucket: what that client may write to the policy meanwhile is looked for each time. Returns also the credentials.
+    ///
+    /// # Errors
+    /// Returns why nothing was written.
+    async fn change(
+        &mut self,
+        text: Option<&String>,
+    ) -> Result<(Result<(), CloudError>, AccessKeys), String> {
+        let (target, clock) = (self.target, self.clock);
+        let mut pauses = LOCK_PAUSES.into_iter();
+        loop {
+            let keys = self.check_live().await?;
+            let changed = if let Some(text) = text {
+                if self.image.written.last() != Some(text) {
+                    self.image.written.push(text.clone());
+                }
+                self.image.written_at = Some(clock.now());
+                store(&target.file, &self.image, false)?;
+                let put = target.cloud.put_policy(&target.bucket, &keys, text, clock.now());
+                put.await.map(|_| ())
+            } else {
+                put_back(&target.cloud, &target.bucket, &keys, &self.image, clock).await
+            };
+            self.written_at = clock.elapsed();
+            let is_locked = changed
+                .as_ref()
+                .is_err_and(|error| error.kind == CloudErrorKind::BucketLocked);
+            match pauses.next().filter(|_| is_locked) {
+                Some(seconds) => self.pause(Duration::from_secs(seconds)).await,
+                None => return Ok((changed, keys)),
+            }
+            if self.stop.is_cancelled() {
+                return Err("interrupted".to_owned());
+            }
+        }
+    }
+
+    /// Waits, unless the probe is stopped.
+    async fn pause(&self, length: Duration) {
+        tokio::select! {
+            () = self.clock.pause(length) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
 
     /// Checks that the live policy is the one from before or the probe's. Returns the credentials for the write.
@@ -296,17 +332,11 @@ impl Running<'_> {
     ///
     /// # Errors
     /// Returns why there are no credentials for them.
-    async fn burst(
-        &self,
-        of_project: bool,
-        calls: u32,
-        spacing: Duration,
-        stop: &CancellationToken,
-    ) -> Result<ProbeAnswer, String> {
+    async fn burst(&self, of_project: bool, calls: u32, spacing: Duration) -> Result<ProbeAnswer, String> {
         let keys = &self.target.caller_keys.get(self.clock.now()).await?;
         let answers = (0..calls).map(|number| async move {
             self.clock.pause(spacing * number).await;
-            if stop.is_cancelled() {
+            if self.stop.is_cancelled() {
                 return None;
             }
             let target = self.target;
