@@ -82,6 +82,11 @@ async fn a_probe_without_every_consent_writes_nothing() {
         ),
         (
             both(),
+            flags(&[PROBE, OWN, &["--yes", "--no-imm"]]),
+            "a probe calls IMM: leave --no-imm out",
+        ),
+        (
+            both(),
             flags(&[
                 &["--probe-bucket", PROBE_BUCKET, "--probe-object", "a*"],
                 OWN,

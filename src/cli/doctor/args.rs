@@ -70,7 +70,7 @@ pub struct DoctorArgs {
     /// what the object names, with your own permissions. Default: environment for files, cluster for objects in the cluster.
     #[arg(long, value_enum)]
     pub(super) keys: Option<KeysFrom>,
-    /// Do not call IMM. Without it, GetProject is called once, whose price is not documented.
+    /// Do not call IMM, which leaves no probe. Without it, GetProject is called once, whose price is not documented.
     #[arg(long)]
     pub(super) no_imm: bool,
     /// Access log of the bucket, from the time at which IMM read images: says how OSS spells the role, and whether IMM reads as

@@ -59,6 +59,9 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
         let report = DoctorReport::of_restoration(&outcome, &file);
         return Ok((report, Mask::of_file(&file)));
     }
+    if flags.no_imm && flags.probe.bucket().is_some() {
+        return Err("a probe calls IMM: leave --no-imm out".to_owned());
+    }
     let subjects = input::read(flags).await?;
     let facts = Box::pin(collect::collect(flags, subjects, identity)).await?;
     Ok((DoctorReport::of(&facts, now()), Mask::of(&facts)))
