@@ -135,3 +135,25 @@ async fn what_counts_as_public_follows_without_the_status_only_if_public_policie
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_without_access_names_the_statement_that_it_did_not_write() {
+    let world = World::new(", blockPublicAccess: false", ", passRoleRequired: true").await;
+    let found = probe(&world, 0, 60).await;
+    assert!(found.works.is_none() && found.stopped.is_none(), "{found:?}");
+    assert!(found.billed <= 60, "{}", found.billed);
+    assert!(seen(&found, "probe-access").contains("--allow-public"));
+    let report = report_for(&found, None);
+    for name in ["grantee.principal", "access.passRoleStatement"] {
+        let setting = report.conclusion.iter().find(|setting| setting.setting == name);
+        let setting = setting.unwrap();
+        assert!(
+            !setting.confirmed && setting.why.contains("--allow-public"),
+            "{setting:?}"
+        );
+    }
+    // Where OSS rejects the statement, only the role chain is left.
+    let report = report_for(&found, Some(OnForBucket));
+    let check = report.checks.iter().find(|check| check.name == "probe-access");
+    assert!(!check.unwrap().change.as_ref().unwrap().contains("--allow-public"));
+}

@@ -79,6 +79,11 @@ fn by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
             true,
             "the probe scored an image with it",
         )),
+        None if found.may_need_pass_role() && open != Some(false) => Some(setting(
+            NO_PRINCIPAL.to_owned(),
+            false,
+            "the probe scored no image without the ram:PassRole statement; whether IMM needs it was not asked (--allow-public does): if it does, a grant works while Block Public Access is off",
+        )),
         // Access that is denied for four minutes could be given later.
         None if found.stopped.is_none() => Some(setting(
             NO_PRINCIPAL.to_owned(),
@@ -209,6 +214,11 @@ fn pass_role_by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
             PassRoleStatement::Omit,
             "the probe scored an image without the statement",
         ),
+        (_, None) if found.may_need_pass_role() && open != Some(false) => {
+            let why = "access was denied without the statement, and whether IMM needs it was not asked (--allow-public does)";
+            let value = format!("{:?}", PassRoleStatement::Omit);
+            return Some(Setting::new("access.passRoleStatement", value, false, why));
+        }
         (_, None) => return None,
     };
     let name = "access.passRoleStatement";

@@ -141,6 +141,11 @@ fn access_check(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Check {
             ),
             "probe a bucket whose Block Public Access is off as well",
         ),
+        None if found.may_need_pass_role() && !grant.is_some_and(rejects_public_policies) => Check::failed(
+            name,
+            format!("the image was not scored through a bucket policy{denied}"),
+            "run the probe again with --allow-public, because IMM may need the ram:PassRole statement; or score with access.mode RoleChain of the job, which needs no bucket policy",
+        ),
         None => Check::failed(
             name,
             format!("the image was not scored through a bucket policy{denied}"),
@@ -151,6 +156,10 @@ fn access_check(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Check {
 
 fn accepts_public_policies(grant: &GrantFacts) -> bool {
     is_open(policy_view(grant, None).block) == Some(true)
+}
+
+fn rejects_public_policies(grant: &GrantFacts) -> bool {
+    is_open(policy_view(grant, None).block) == Some(false)
 }
 
 fn describe(grantee: &Grantee) -> String {

@@ -43,6 +43,12 @@ impl ProbeFindings {
         let seconds = self.lag_millis?.div_ceil(1000);
         Some(seconds.saturating_mul(2).clamp(LEAST_SETTLE_SECONDS, 3600))
     }
+
+    /// Whether access was denied to a statement that OSS accepted, and the `ram:PassRole` statement was not tried beside it.
+    pub fn may_need_pass_role(&self) -> bool {
+        let ended = self.works.is_none() && self.stopped.is_none();
+        ended && self.pass_role.is_none() && self.rejected.is_empty() && !self.denied.is_empty()
+    }
 }
 
 /// What was found out about the `ram:PassRole` statement.
