@@ -137,6 +137,15 @@ async fn a_probe_confirms_the_conclusion_and_leaves_nothing_behind() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_without_a_kind_asks_for_access() {
+    let world = World::new("", "").await;
+    let flags = flags(&[&["--probe"], PROBE, OWN, &["--yes", "-o", "json"]]);
+    let run = run(&world, &both(), &flags).await;
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert_eq!(check(&run.json(), "probe-access")["level"], "ok");
+}
+
 /// Starts a probe and holds its first scoring call after the write. Returns it when the call is held.
 async fn held(world: &World) -> (tokio::process::Child, Hold) {
     let scoring = FaultMatch {

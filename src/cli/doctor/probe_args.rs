@@ -23,8 +23,8 @@ pub(super) struct ProbeArgs {
     /// the cluster names is refused.
     #[arg(long, value_name = "BUCKET", requires = "probe_object")]
     pub(super) probe_bucket: Option<String>,
-    /// What the probe asks.
-    #[arg(long, value_enum, value_name = "KIND", default_value_t = ProbeKind::Access, requires = "probe_bucket")]
+    /// What the probe asks. Without a value: access.
+    #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, default_value_t = ProbeKind::Access, default_missing_value = "access", requires = "probe_bucket")]
     pub(super) probe: ProbeKind,
     /// Key of an image in the probe bucket.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]
