@@ -87,6 +87,11 @@ async fn a_probe_without_every_consent_writes_nothing() {
         ),
         (
             both(),
+            flags(&[PROBE, OWN, &["--max-billed", "24000"]]),
+            "make up to 24000 scoring calls",
+        ),
+        (
+            both(),
             flags(&[
                 &["--probe-bucket", PROBE_BUCKET, "--probe-object", "a*"],
                 OWN,

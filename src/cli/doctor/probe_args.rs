@@ -48,7 +48,7 @@ pub(super) struct ProbeArgs {
     #[arg(long, requires = "probe_bucket")]
     pub(super) with_policy: bool,
     /// Most scoring calls of the probe, each of which may be billed. The default is enough for both spellings of the role.
-    #[arg(long, value_name = "N", default_value_t = 62, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 62, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_billed: u32,
     /// File that the policy from before is stored in; must not exist. Default: imm-operator-doctor-BUCKET.json.
     #[arg(long, value_name = "FILE", requires = "probe_bucket")]
