@@ -85,6 +85,7 @@ async fn a_probe_without_every_consent_writes_nothing() {
             flags(&[PROBE, OWN, &["--yes", "--no-imm"]]),
             "a probe calls IMM: leave --no-imm out",
         ),
+        (both(), flags(&[PROBE, OWN]), "make up to 60 scoring calls"),
         (
             both(),
             flags(&[PROBE, OWN, &["--max-billed", "24000"]]),
