@@ -1,6 +1,7 @@
 //! A probe by the program: what it refuses, a whole run, and ends by signals.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch, Hold};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::setup::{GRANT, JOB, KEYS, PROBE_BUCKET, Run, World, check, setting};
 
@@ -85,6 +86,11 @@ async fn a_probe_without_every_consent_writes_nothing() {
             flags(&[PROBE, OWN, &["--yes", "--no-imm"]]),
             "a probe calls IMM: leave --no-imm out",
         ),
+        (
+            both().replacen("test-bucket-2024", PROBE_BUCKET, 1),
+            flags(&[PROBE, OWN, &["--yes"]]),
+            "the grant names bucket probe-bucket",
+        ),
         (both(), flags(&[PROBE, OWN]), "make up to 60 scoring calls"),
         (
             both(),
@@ -150,6 +156,57 @@ async fn a_probe_without_a_kind_asks_for_access() {
     let run = run(&world, &both(), &flags).await;
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert_eq!(check(&run.json(), "probe-access")["level"], "ok");
+}
+
+/// Starts an API server that answers each request with a list of grants of one bucket, or with a refusal. Returns its
+/// kubeconfig.
+async fn api_server(bucket: Option<&str>) -> String {
+    let (status, body) = if let Some(bucket) = bucket {
+        let grant = GRANT.replace("test-bucket-2024", bucket);
+        let grant: serde_json::Value = serde_saphyr::from_str(&grant).unwrap();
+        let list = serde_json::json!({"apiVersion": "immops.dev/v1alpha1", "kind": "ImmBucketGrantList", "metadata": {"resourceVersion": "1"}, "items": [grant]});
+        ("200 OK", list)
+    } else {
+        let refused = serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
+        ("403 Forbidden", refused)
+    };
+    let body = body.to_string();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 8192];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: 'http://{address}'}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\ncurrent-context: c\nusers: [{{name: u, user: {{}}}}]\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_is_asked_for_grants_of_the_bucket_although_the_caller_owns_it() {
+    for (bucket, code) in [(Some(PROBE_BUCKET), 2), (Some("pics-2024"), 0), (None, 0)] {
+        let world = World::new("", "").await;
+        std::fs::write(world.path("kubeconfig"), api_server(bucket).await).unwrap();
+        let flags = flags(&[PROBE, OWN, &["--yes", "--kubeconfig", "kubeconfig"]]);
+        let run = run(&world, &both(), &flags).await;
+        assert_eq!(run.code, code, "{bucket:?}: {}{}", run.stdout, run.stderr);
+        let refused = run
+            .stderr
+            .contains("a grant of the cluster names bucket probe-bucket");
+        assert_eq!(
+            (refused, writes(&world) == 0),
+            (code == 2, code == 2),
+            "{}",
+            run.stderr
+        );
+    }
 }
 
 /// Starts a probe and holds its first scoring call after the write. Returns it when the call is held.

@@ -19,8 +19,8 @@ pub(super) enum ProbeKind {
 #[derive(Debug, clap::Args)]
 pub(super) struct ProbeArgs {
     /// Answer what only a write and billed calls can: write statements into the policy of this bucket of the grant's owner,
-    /// score an image of it until access is given, and put the policy back. Needs a grant and a job. A bucket that a grant of
-    /// the cluster names is refused.
+    /// score an image of it until access is given, and put the policy back. Needs a grant and a job. A bucket that the
+    /// grant or one of the cluster names is refused.
     #[arg(long, value_name = "BUCKET", requires = "probe_object")]
     pub(super) probe_bucket: Option<String>,
     /// What the probe asks. Without a value: access.
@@ -41,14 +41,15 @@ pub(super) struct ProbeArgs {
     /// Bucket of the grant's owner in another region, for which --probe limits makes one scoring call. Nothing is written to it.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) limits_region_bucket: Option<String>,
-    /// Probe without looking for grants of the bucket in a cluster: repeat the name of the bucket.
+    /// Probe although no cluster says that no grant names the bucket: repeat the name of the bucket. A cluster that answers is
+    /// asked all the same.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) i_own: Option<String>,
     /// Probe a bucket that has a policy. The statement is written beside it.
     #[arg(long, requires = "probe_bucket")]
     pub(super) with_policy: bool,
     /// Most scoring calls of the probe, each of which may be billed. The default is enough for both spellings of the role.
-    #[arg(long, value_name = "N", default_value_t = 62, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_billed: u32,
     /// File that the policy from before is stored in; must not exist. Default: imm-operator-doctor-BUCKET.json.
     #[arg(long, value_name = "FILE", requires = "probe_bucket")]

@@ -1,6 +1,7 @@
 //! What must hold before a probe writes anything, and how it starts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::collector::Collector;
 use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, remove_restored, restore, run_probe};
@@ -30,6 +31,8 @@ pub(super) struct ProbeInput<'a> {
 
 /// A project that does not exist.
 const MISSING_PROJECT: &str = "imm-operator-doctor-no-such-project";
+/// How long the answer of a cluster is waited for.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(30);
 /// Requests per second of a project that was not asked for its own.
 const DEFAULT_LIMIT: u32 = 100;
 
@@ -144,7 +147,7 @@ async fn checked_target<'a>(
     for key in &flags.limits_object {
         check_key("--limits-object", key)?;
     }
-    check_unused(collector, name).await?;
+    check_unused(collector, name, input.grant).await?;
     check_owner(collector, &bucket, &input).await?;
     if let Some(other) = &flags.limits_region_bucket {
         check_other_region(collector, other, &spec.project.region, &input).await?;
@@ -220,34 +223,52 @@ async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<Rest
     Ok(outcome)
 }
 
-/// Refuses a bucket that a grant of the cluster names. Without a cluster, the caller repeats the name.
-async fn check_unused(collector: &Collector<'_>, bucket: &str) -> Result<(), String> {
-    if let Some(own) = &collector.flags.probe.i_own {
-        if own != bucket {
-            return Err("--i-own must repeat the name of --probe-bucket".to_owned());
-        }
-        if collector.cluster.is_none() {
-            return Ok(());
-        }
+/// Refuses a bucket that the grant or a grant of the cluster names. If the cluster does not answer, the caller repeats the name.
+async fn check_unused(collector: &Collector<'_>, bucket: &str, grant: &GrantFacts) -> Result<(), String> {
+    let by_grant = format!("the grant names bucket {bucket}: name another bucket");
+    let is_of_grant = grant.spec.bucket.name == bucket;
+    if is_of_grant && collector.cluster.is_none() {
+        return Err(by_grant);
     }
-    let connected = if collector.cluster.is_none() {
-        let connected = CallersCluster::connect(&collector.flags.cluster.options());
-        Some(connected.map_err(|error| {
-            format!("{error}; without a cluster, add --i-own {bucket} to say that no grant names the bucket")
-        })?)
-    } else {
-        None
-    };
-    let Some(cluster) = collector.cluster.as_ref().or(connected.as_ref()) else {
-        return Ok(());
-    };
-    match cluster.has_grant_of(bucket).await {
+    let own = collector.flags.probe.i_own.as_ref();
+    if own.is_some_and(|own| own != bucket) {
+        return Err("--i-own must repeat the name of --probe-bucket".to_owned());
+    }
+    let is_named = tokio::time::timeout(CLUSTER_PATIENCE, has_grant_of(collector, bucket)).await;
+    match is_named.unwrap_or_else(|_| Err("the cluster does not answer".to_owned())) {
         Ok(true) => Err(format!(
             "a grant of the cluster names bucket {bucket}: name another bucket"
         )),
+        Ok(false) if is_of_grant => Err(by_grant),
         Ok(false) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        // The objects are in that cluster, so that it must be asked.
+        Err(error) if collector.cluster.is_some() => Err(error),
+        Err(error) if own.is_some() => {
+            eprintln!(
+                "imm-operator doctor: no cluster says whether a grant names the probe bucket ({})",
+                escaped(&error)
+            );
+            Ok(())
+        }
+        Err(error) => Err(format!(
+            "{error}; without a cluster, add --i-own {bucket} to say that no grant names the bucket"
+        )),
     }
+}
+
+/// Whether a grant of the cluster names a bucket.
+///
+/// # Errors
+/// Returns why the cluster does not say so.
+async fn has_grant_of(collector: &Collector<'_>, bucket: &str) -> Result<bool, String> {
+    let asked = match &collector.cluster {
+        Some(cluster) => cluster.has_grant_of(bucket).await,
+        None => match CallersCluster::connect(&collector.flags.cluster.options()) {
+            Ok(cluster) => cluster.has_grant_of(bucket).await,
+            Err(error) => Err(error),
+        },
+    };
+    asked.map_err(|error| error.to_string())
 }
 
 /// Refuses a bucket that the credentials of the grant do not own, or in another region than the project.
