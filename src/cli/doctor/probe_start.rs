@@ -213,8 +213,7 @@ async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<Rest
     target.caller_keys.forget().await;
     let stop = stop_on_signal()?;
     eprintln!(
-        "imm-operator doctor: writing to the policy of bucket {}; Ctrl-C ends the probe and puts the policy back",
-        target.bucket.name()
+        "imm-operator doctor: writing to the policy of the probe bucket; Ctrl-C ends the probe and puts the policy back"
     );
     let outcome = run_probe(target, probe, &MachineClock::start(), &stop).await?;
     let image = read_image(&target.file);
