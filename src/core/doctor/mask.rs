@@ -9,6 +9,10 @@ use super::{EndpointFacts, Facts};
 /// Shortest run of digits that counts as an account number, wherever it comes from.
 const ACCOUNT_DIGITS: usize = 12;
 
+/// Characters of the shortest name to replace. A shorter one, such as a prefix of one letter, is a word of many sentences, and
+/// identifies nothing.
+const LEAST_NAME: usize = 3;
+
 /// Texts to replace, and what replaces them.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
@@ -97,7 +101,7 @@ impl Mask {
     }
 
     fn add(&mut self, kind: &str, name: &str) {
-        if name.is_empty() || self.names.contains_key(name) {
+        if name.chars().count() < LEAST_NAME || self.names.contains_key(name) {
             return;
         }
         let same = self
@@ -227,6 +231,8 @@ mod tests {
             ("owner-account", "65432"),
             ("prefix", "photos/ü/"),
             ("object", "photos/ü/a.jpg"),
+            ("prefix", "a"),
+            ("prefix", "ü/"),
         ] {
             mask.add(kind, name);
         }
@@ -242,6 +248,7 @@ mod tests {
             ("oss://pics/photos/ü/a.jpg", "oss://bucket-1/object-1"),
             ("photos/ü/b.jpg", "prefix-1b.jpg"),
             ("topics and pics-x", "topics and pics-x"),
+            ("a policy at ü/ is not public", "a policy at ü/ is not public"),
             ("ü 1234567890123456.", "ü account."),
             (
                 "request id 5F1234567890123456AB",
