@@ -241,12 +241,15 @@ impl CredentialsError {
         )
     }
 
-    /// Whether the reference is closed to the operator: it does not exist, or the operator has no access to it.
+    /// Whether the reference is closed to the operator: it does not exist, contains no usable credentials any more, or the
+    /// operator has no access to it.
     pub fn is_closed(&self) -> bool {
         match self {
-            Self::NotFound | Self::SecretAccessDenied { .. } | Self::TokenRequestDenied { .. } => true,
-            Self::Invalid(_)
-            | Self::AssumeRoleDenied(_)
+            Self::NotFound
+            | Self::Invalid(_)
+            | Self::SecretAccessDenied { .. }
+            | Self::TokenRequestDenied { .. } => true,
+            Self::AssumeRoleDenied(_)
             | Self::OtherAccount { .. }
             | Self::AccountUnverified(_)
             | Self::NotConfigured

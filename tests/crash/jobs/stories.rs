@@ -32,10 +32,10 @@ pub fn spec(changes: &Value) -> JobSpec {
 /// A change by others.
 pub(super) type Change = fn(&mut FakeWorld);
 /// A change by others, and the time until the next one.
-type TimedStep = (Change, Duration);
+pub(super) type TimedStep = (Change, Duration);
 
 /// Runs a process with a job in a world that each step changes, and lets each step rest for as long as it says.
-fn play(spec: JobSpec, steps: &[TimedStep]) -> FakeWorld {
+pub(super) fn play(spec: JobSpec, steps: &[TimedStep]) -> FakeWorld {
     on_paused_time(async {
         let outside = Arc::new(Mutex::new(FakeWorld::default()));
         let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());

@@ -58,6 +58,8 @@ pub struct JobWorld {
     /// Whether IMM may not read the images.
     pub denies: bool,
     pub ledger: Vec<Sent>,
+    /// Number of calls when a scenario recorded it.
+    pub recorded_calls: usize,
     /// Number of processes so far, and when each ended.
     pub processes: usize,
     pub ends: BTreeMap<usize, Timestamp>,
