@@ -211,7 +211,8 @@ pub enum CredentialsError {
         /// Account that the job names.
         expected: String,
     },
-    /// STS does not say which account the operator's own identity belongs to, so its project could be another one.
+    /// STS does not say which account the credentials belong to, and the operator's own identity scores with them or reads the
+    /// source: the project could be that of another account.
     AccountUnverified(CloudError),
     /// The operator has no identity of its own.
     NotConfigured,
@@ -274,6 +275,7 @@ impl CredentialsError {
             Self::TokenRequestDenied { account } => grant_access_commands("request a token of", &whose, namespace, name, "create", "serviceaccounts/token", account.as_deref()),
             Self::AssumeRoleDenied(error) => format!("STS rejected the role assumption of {whose} ({}): check the ARN of the role, its trust policy and the external ID (deploy/ram)", error.code_and_refusal()),
             Self::OtherAccount { account, expected } => format!("The credentials of {whose} belong to account {account}, and spec.project.accountUID is {expected}: use credentials of that account"),
+            Self::AccountUnverified(error) if !identity.is_operator() => format!("STS does not say which account {whose} belongs to ({}), and without that the operator's own identity does not read the source: correct the credentials, or let the job read its source with its own", error.code_and_refusal()),
             Self::AccountUnverified(error) => format!("STS does not say which account {whose} belongs to ({}), and without that no call is made with it: ask the cluster operator to check its credentials, or set credentials.source to Secret or ServiceAccount", error.code_and_refusal()),
             Self::NotConfigured => "The operator has no identity of its own: ask the cluster operator to configure one, or set credentials.source to Secret or ServiceAccount".to_owned(),
             Self::StsUnavailable(error) if error.is_clock_skew() => format!("STS rejects the requests for {whose}, because their time is wrong ({}): {CORRECT_CLOCK}", error.code_and_request_id()),

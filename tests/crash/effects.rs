@@ -23,13 +23,24 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::fake_world::{FakeWorld, READER};
-use super::fault::{Call, Fault};
+use super::fault::{Call, Fault, refused};
 use super::jobs::ACCOUNT;
 use super::process::{Gate, no_answer, pass_time};
 use super::specs::OWNER;
 
 /// AccessKey id of namespaces whose requests to OSS are never answered.
 const STRANGER: &str = "stranger";
+/// AccessKey id of the operator's own identity.
+const OPERATOR: &str = "operator";
+
+fn keys(id: String) -> AccessKeys {
+    AccessKeys {
+        id,
+        secret: "canary".into(),
+        token: None,
+        expires_at: None,
+    }
+}
 
 fn unanswered<T: Send + 'static>() -> BoxFuture<'static, Result<T, CloudError>> {
     async {
@@ -94,12 +105,7 @@ impl Ports for Gate {
             } else {
                 format!("LTAI{}", o.jobs.keys)
             };
-            Ok(AccessKeys {
-                id,
-                secret: "canary".into(),
-                token: None,
-                expires_at: None,
-            })
+            Ok(keys(id))
         })
         .await
     }
@@ -108,8 +114,11 @@ impl Ports for Gate {
             .await
     }
     async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
-        self.effect(CredentialsError::Unavailable, |_| {
-            Err(CredentialsError::NotConfigured)
+        self.effect(CredentialsError::Unavailable, |o| {
+            if o.jobs.rules.rules.is_empty() {
+                return Err(CredentialsError::NotConfigured);
+            }
+            Ok(keys(OPERATOR.to_owned()))
         })
         .await
     }
@@ -141,11 +150,13 @@ impl Ports for Gate {
         .await
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
-        Arc::new(TenancyRules::default())
+        Arc::clone(&self.outside.lock().unwrap().jobs.rules)
     }
     async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
+        // The owner is what a job asks for.
+        let owner = Some(&bucket.owner_uid).filter(|uid| !uid.is_empty());
         let seen = ObservedBucket {
-            owner_uid: Some(bucket.owner_uid.clone()),
+            owner_uid: Some(owner.map_or(OWNER, String::as_str).to_owned()),
             region: Some(bucket.region.clone()),
         };
         if keys.id == STRANGER {
@@ -261,6 +272,7 @@ impl Ports for Gate {
         let page_time = self.outside.lock().unwrap().jobs.page_time;
         pass_time(page_time).await;
         self.effect(no_answer(), move |o| {
+            o.jobs.listings += 1;
             if o.jobs.lists_nothing {
                 return Err(no_answer());
             }
@@ -282,11 +294,15 @@ impl Ports for Gate {
         })
         .await
     }
-    async fn caller_account(&self, _: &AccessKeys) -> Result<String, CloudError> {
+    async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
         // Without a job, all keys are those of the bucket's owner.
         self.effect(no_answer(), |o| {
-            let account = if o.jobs.job.is_some() { ACCOUNT } else { OWNER };
-            Ok(account.to_owned())
+            o.jobs.accounts_asked += 1;
+            if let Some(kind) = o.jobs.no_account {
+                return Err(refused(kind));
+            }
+            let of_job = o.jobs.job.is_some() && keys.id != OPERATOR;
+            Ok(if of_job { ACCOUNT } else { OWNER }.to_owned())
         })
         .await
     }

@@ -84,11 +84,12 @@ impl ValidJob<'_> {
                 context.credentials.mark_rejected(identity, &keys, error.clone());
                 Err(Phase::CredentialsRejected(error, identity.describe()))
             }
-            // Another account's project of the same name would be scored in, and billed, with the operator's own identity.
-            Err(error) if identity.is_operator() => {
+            // With the operator's own identity, another account's project of the same name would be scored in and billed, or a
+            // bucket be read because the spec names the account of its owner.
+            Err(error) if identity.is_operator() || self.reader_is_operator() => {
                 context.credentials.forget(identity);
                 let error = if error.is_transient() {
-                    CredentialsError::Unavailable
+                    CredentialsError::StsUnavailable(error)
                 } else {
                     CredentialsError::AccountUnverified(error)
                 };
@@ -99,15 +100,22 @@ impl ValidJob<'_> {
         }
     }
 
+    /// Whether the operator's own identity reads the source.
+    fn reader_is_operator(&self) -> bool {
+        let source = &self.spec.source;
+        let credentials = source.credentials().unwrap_or(&self.spec.credentials);
+        source.uris.is_empty() && credentials.source == CredentialSource::Operator
+    }
+
     /// Returns the owner of the bucket that the operator's own identity is about to read for the job, if the rules allow
-    /// it; `None` when the source is read with other credentials, whose owner needs no protection from the job.
+    /// it; `None` when the source is read with other credentials, whose owner needs no protection from the job. A rule can
+    /// allow the account of the project, so the scoring credentials are obtained first, which proves that account.
     ///
     /// # Errors
     /// Returns the phase to report when the owner is not allowed or cannot be read.
     pub(super) async fn verified_source_owner(&self, keys: &AccessKeys) -> Result<Option<String>, Phase> {
         let (context, spec) = (self.context, self.spec);
-        let credentials = spec.source.credentials().unwrap_or(&spec.credentials);
-        if credentials.source != CredentialSource::Operator {
+        if !self.reader_is_operator() {
             return Ok(None);
         }
         let bucket = self.source_spec.buckets().first().copied().unwrap_or_default();

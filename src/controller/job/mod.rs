@@ -2,7 +2,7 @@
 //!
 //! Flow: read the job; hand a finished job to `retention`; validate the spec; stop a job that was restored from a
 //! backup; check cancel and deadline; restore the progress of a crashed run; check suspend, budget, tenancy rules and
-//! grant, in this order; take a run slot of the namespace; count the source; obtain credentials; run (see `run`);
+//! grant, in this order; take a run slot of the namespace; obtain credentials; count the source; run (see `run`);
 //! store the end (see `finish`).
 //!
 //! Guarantees: a billed call is made only after its reservation is stored. A billed result is kept in memory until it
@@ -135,7 +135,7 @@ fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     Ok((spec.clone(), source_spec))
 }
 
-/// Takes a run slot, counts the source if necessary, obtains the credentials, and runs the job.
+/// Takes a run slot, obtains the credentials, counts the source if necessary, and runs the job.
 async fn start_run(
     context: &Context,
     (mut writer, room): (JobWriter, JobRoom),
@@ -160,9 +160,18 @@ async fn start_run(
     };
     // The slot has the room of the list.
     drop(room);
+    let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
+        let phase = Phase::Invalid(INCOMPLETE_CREDENTIALS.to_owned());
+        return after_phase(writer.persist(context, None, &phase).await);
+    };
+    let job = valid_job(context, &writer, &spec, &source_spec);
+    // Before anything is read: a rule can lend the operator's own identity for buckets of the account of the project.
+    let (keys, owner) = match job.scoring_credentials(&identity).await {
+        Ok(found) => found,
+        Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
+    };
     let (mut source_keys, mut source_owner) = (None, None);
     if spec.source.uris.is_empty() {
-        let job = valid_job(context, &writer, &spec, &source_spec);
         let keys = match job.source_credentials().await {
             Ok(keys) => keys,
             Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
@@ -185,15 +194,6 @@ async fn start_run(
         };
         source_keys = Some(keys);
     }
-    let Some(identity) = Identity::of(&writer.job.key.namespace, &spec.credentials) else {
-        let phase = Phase::Invalid(INCOMPLETE_CREDENTIALS.to_owned());
-        return after_phase(writer.persist(context, None, &phase).await);
-    };
-    let job = valid_job(context, &writer, &spec, &source_spec);
-    let (keys, owner) = match job.scoring_credentials(&identity).await {
-        Ok(found) => found,
-        Err(phase) => return writer.stop(context, None, phase, RECHECK_CREDENTIALS).await,
-    };
     if writer.job.status.suspended_by.is_some() {
         // The time of a resumed job starts now, even if its first page cannot be read. Stored before the progress is loaded, which may be that of a
         // status that another writer has replaced.

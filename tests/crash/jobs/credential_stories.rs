@@ -1,15 +1,17 @@
 //! Scenarios of jobs about their credentials: those that change or are read slowly during a run, and whose account they are of.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use imm_operator::api::{JobCondition, JobSpec};
-use imm_operator::ports::CredentialsError;
-use serde_json::json;
+use imm_operator::ports::{CloudErrorKind, CredentialsError};
+use serde_json::{from_value, json};
 
 use super::super::fake_world::FakeWorld;
-use super::super::specs::BUCKET;
-use super::stories::{MINUTE, play, ready, spec};
+use super::super::specs::{BUCKET, OWNER};
+use super::stories::{Change, MINUTE, play, ready, spec};
+use super::world::ACCOUNT;
 
 /// Images of a job that takes several minutes with one call at a time.
 const IMAGES: usize = 1_000;
@@ -18,6 +20,15 @@ const IMAGES: usize = 1_000;
 fn long_job(parallelism: i32) -> JobSpec {
     let uris: Vec<String> = (0..IMAGES).map(|n| format!("oss://{BUCKET}/{n}.jpg")).collect();
     spec(&json!({"source": {"uris": uris}, "parallelism": parallelism}))
+}
+
+/// Returns a job with a project of the bucket's account, whose source the operator's own identity lists.
+fn listing_job() -> JobSpec {
+    let prefix = json!({"bucket": BUCKET, "prefix": "p/", "credentials": {"source": "Operator"}});
+    spec(&json!({
+        "project": {"name": "immtest", "region": "cn-hangzhou", "accountUID": OWNER},
+        "source": {"prefix": prefix},
+    }))
 }
 
 fn assert_all_called_once(world: &FakeWorld) {
@@ -67,4 +78,51 @@ fn a_secret_without_its_keys_stops_a_running_job_until_it_has_them_again() {
         ],
     );
     assert_all_called_once(&world);
+}
+
+#[test]
+fn the_operators_identity_lists_nothing_before_sts_confirms_the_account_of_the_project() {
+    // The rule lends the identity to projects of any account, for buckets of the account of the project.
+    let lend: Change = |o| {
+        let rule = json!({"namespaces": {"names": ["*"]}, "kinds": ["ImageScoreJob"], "credentialSources": ["Operator"],
+            "projects": ["*"], "buckets": ["*"], "granteeUIDs": ["*"]});
+        o.jobs.rules = Arc::new(from_value(json!({"rules": [rule]})).unwrap());
+        o.jobs.images = (0..10).map(|n| format!("p/{n}.jpg")).collect();
+    };
+    let nothing: Change = |o| {
+        assert_eq!(ready(o)[0], "CredentialsUnavailable", "{:?}", ready(o));
+        assert_eq!(o.jobs.listings, 0);
+    };
+    let refused: Change = |o| o.jobs.no_account = Some(CloudErrorKind::AccessDenied);
+    let silent: Change = |o| o.jobs.no_account = Some(CloudErrorKind::Unanswered);
+    // The credentials of the job are of another account than the bucket, whose account the spec names.
+    let named: Change = |_| {};
+    for (answer, expected) in [(named, ACCOUNT), (refused, "STS"), (silent, "STS")] {
+        let steps = [(lend, Duration::ZERO), (answer, 2 * MINUTE), (nothing, MINUTE)];
+        let world = play(listing_job(), &steps);
+        assert!(ready(&world)[1].contains(expected), "{:?}", ready(&world));
+    }
+}
+
+#[test]
+fn a_job_that_resumes_does_not_ask_sts_for_its_account_again() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let world = play(
+        spec(&json!({"source": source})),
+        &[
+            (
+                |o| o.jobs.images = (0..240).map(|n| format!("p/{n:03}.jpg")).collect(),
+                Duration::from_secs(3),
+            ),
+            (|o| o.jobs.edit(|spec| spec.suspend = true), MINUTE),
+            (
+                |o| {
+                    assert_eq!((ready(o)[0], o.jobs.accounts_asked), ("Suspended", 1));
+                    o.jobs.edit(|spec| spec.suspend = false);
+                },
+                2 * MINUTE,
+            ),
+        ],
+    );
+    assert_eq!((ready(&world)[0], world.jobs.accounts_asked), ("Completed", 1));
 }

@@ -1,11 +1,13 @@
 //! What jobs reach: their object and reports, a bucket's images, and an IMM that records what it bills.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use imm_operator::api::{JobSpec, JobStatus, Report};
 use imm_operator::core::grant::ObjectKey;
 use imm_operator::core::job::{JobObject, ListedObject};
+use imm_operator::core::tenancy::TenancyRules;
 use imm_operator::ports::{
     CloudError, CloudErrorKind, KubeError, ListPosition, ObjectChunk, ObjectPage, ProjectLimits, ReportPage,
     StoredReport,
@@ -51,6 +53,13 @@ pub struct JobWorld {
     pub page_time: Duration,
     /// Whether OSS lists no page.
     pub lists_nothing: bool,
+    /// Number of pages that OSS was asked for.
+    pub listings: usize,
+    /// The tenancy rules. The operator has an identity of its own if there are any.
+    pub rules: Arc<TenancyRules>,
+    /// Why STS names no account, and how often it was asked for one.
+    pub no_account: Option<CloudErrorKind>,
+    pub accounts_asked: usize,
     /// How many more calls fail, by image.
     pub flaky: BTreeMap<String, usize>,
     /// How many more calls are throttled.
