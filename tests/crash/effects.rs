@@ -94,6 +94,8 @@ impl Ports for Gate {
         self.store(move |o| o.jobs.mark_started(job)).await
     }
     async fn read_secret(&self, namespace: &str, _: &str) -> Result<AccessKeys, CredentialsError> {
+        let secret_time = self.outside.lock().unwrap().secret_time;
+        pass_time(secret_time).await;
         self.effect(CredentialsError::Unavailable, move |o| {
             if let Some(problem) = o.no_secret.clone() {
                 return Err(problem);

@@ -2,6 +2,7 @@
 //! change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use imm_operator::api::{DeletionPolicy, FINALIZER, GrantSpec, GrantStatus};
 use imm_operator::core::grant::{GrantObject, ObjectKey, OnlyStored, PublicAccessBlock};
@@ -53,6 +54,8 @@ pub struct FakeWorld {
     pub refuses: Option<CloudErrorKind>,
     /// Why the Secret with the credentials cannot be read.
     pub no_secret: Option<CredentialsError>,
+    /// How long the API server takes to return a Secret.
+    pub secret_time: Duration,
     /// The API server rejects every new finalizer.
     pub no_finalizer: bool,
     /// OSS rejects a policy that contains this text.

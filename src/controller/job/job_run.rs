@@ -18,8 +18,7 @@ use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::QueueTicket;
 
-/// Interval of stores: a crash repeats at most the calls of one interval, and those whose answers arrive while the run reads
-/// its object, its grant or its credentials again, because nothing is stored in that time.
+/// Interval of stores: a crash repeats at most the calls of one interval.
 pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
 
 /// Interval at which the object and its grant are read again; a change of either triggers that at once.
@@ -63,8 +62,9 @@ pub(super) struct JobRun<'a> {
     pub(super) source: SourceState,
     /// Whether a store is in flight. `writer` holds the object from before until the store is done.
     pub(super) persisting: bool,
-    /// When the last store was prepared.
+    /// When the last store was prepared, and the items that were done then.
     pub(super) persisted_at: Instant,
+    pub(super) persisted_done: usize,
     pub(super) status_at: Instant,
     pub(super) started_at: Instant,
     /// Items that were done before this run.
@@ -99,6 +99,7 @@ impl<'a> JobRun<'a> {
             source: SourceState::default(),
             writer,
             done_before: progress.done(),
+            persisted_done: progress.done(),
             progress,
             persisting: false,
             persisted_at: now,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::OptionFuture;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::events::handle_event;
 use super::grant_wait::read_named_grant;
 use super::job_credentials::{ValidJob, stops_run};
 use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
+use super::reservation::{persist, should_persist};
 use super::run_input::StopReason;
 use super::source_page::AllowedBuckets;
 use crate::core::identity::Identity;
@@ -18,34 +19,53 @@ use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::deadline;
 
+/// Why a run was not refreshed.
+enum NotRefreshed {
+    /// The API server could not return the object, the namespace or the grant.
+    Unreadable,
+    /// A store has begun while the object was read: the answer can be from before or after it.
+    Outdated,
+}
+
+impl From<KubeError> for NotRefreshed {
+    fn from(_: KubeError) -> Self {
+        Self::Unreadable
+    }
+}
+
 /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
 /// not be read. Returns why the run has to stop; `None` when it continues.
 pub(super) async fn refresh<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Option<StopReason> {
     let refreshed = refresh_all(run, calls).await;
-    let wait = if refreshed.is_ok() {
-        REFRESH_EVERY
-    } else {
-        PERSIST_EVERY
+    let wait = match refreshed {
+        Ok(_) => Some(REFRESH_EVERY),
+        Err(NotRefreshed::Unreadable) => Some(PERSIST_EVERY),
+        // At once, as soon as the store is done: no call is sent before that.
+        Err(NotRefreshed::Outdated) => None,
     };
-    run.refresh_due = Some(deadline::after(Instant::now(), wait));
+    run.refresh_due = wait.map(|wait| deadline::after(Instant::now(), wait));
     refreshed.unwrap_or(None)
 }
 
 /// Returns why the run has to stop; `None` when it continues.
 ///
 /// # Errors
-/// Returns the error of the API server if the object, the namespace or the grant cannot be read.
+/// Returns why the object, the namespace or the grant has to be read again.
 async fn refresh_all<'a>(
     run: &mut JobRun<'a>,
     calls: &mut Calls<'a>,
-) -> Result<Option<StopReason>, KubeError> {
+) -> Result<Option<StopReason>, NotRefreshed> {
     let (context, key) = (run.context, run.writer.job.key.clone());
+    let stored_at = run.persisted_at;
     let fresh = match answer_during_calls(run, calls, context.ports.get_job(&key)).await {
         Ok(fresh) => fresh?,
         Err(end) => return Ok(Some(end)),
     };
     match fresh {
         Some(fresh) if fresh.uid == run.writer.job.uid && !fresh.deleting => {
+            if run.persisted_at != stored_at {
+                return Err(NotRefreshed::Outdated);
+            }
             // Only the operator writes the status; if it differs, the next write detects the conflict.
             if fresh.status == run.writer.job.status {
                 run.writer.job = fresh;
@@ -103,7 +123,8 @@ async fn refresh_all<'a>(
 }
 
 /// Awaits a read, and meanwhile handles the events of the calls in flight: one of them can occupy the part of the memory
-/// budget that the read waits for. Nothing is sent or stored until the read is done.
+/// budget that the read waits for. Their results are stored when that is due, because a crash repeats the calls whose results
+/// are not stored. Nothing is sent or reserved until the read is done.
 ///
 /// # Errors
 /// Returns why the run has to stop.
@@ -114,6 +135,12 @@ async fn answer_during_calls<'a, T>(
 ) -> Result<T, StopReason> {
     let mut read = pin!(read);
     loop {
+        let waits = !run.persisting && run.progress.done() > run.persisted_done;
+        if waits && should_persist(run) {
+            persist(run, calls, false);
+            continue;
+        }
+        let due = deadline::after(run.persisted_at, PERSIST_EVERY);
         tokio::select! {
             biased;
             answer = &mut read => return Ok(answer),
@@ -122,6 +149,7 @@ async fn answer_during_calls<'a, T>(
                     return Err(end);
                 }
             }
+            () = sleep_until(due), if waits => {}
             () = run.context.stop.cancelled() => return Err(StopReason::ShuttingDown),
         }
     }

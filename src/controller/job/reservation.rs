@@ -55,6 +55,7 @@ pub(super) fn should_persist(run: &JobRun<'_>) -> bool {
 /// reservations in reports need no new status: the counters in status follow within 3 s.
 pub(super) fn persist<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>, reserve: bool) {
     run.persisted_at = Instant::now();
+    run.persisted_done = run.progress.done();
     if reserve {
         let size = if run.progress.canary_passed() {
             reservation_size(run)

@@ -1,17 +1,21 @@
 //! Scenarios of jobs about their credentials: those that change or are read slowly during a run, and whose account they are of.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imm_operator::api::{JobCondition, JobSpec};
 use imm_operator::ports::{CloudErrorKind, CredentialsError};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{from_value, json};
+use tokio::time::Instant;
 
 use super::super::fake_world::FakeWorld;
+use super::super::process::Process;
+use super::super::runner::on_paused_time;
 use super::super::specs::{BUCKET, OWNER};
 use super::stories::{Change, MINUTE, play, ready, spec};
-use super::world::ACCOUNT;
+use super::world::{ACCOUNT, key};
 
 /// Images of a job that takes several minutes with one call at a time.
 const IMAGES: usize = 1_000;
@@ -78,6 +82,38 @@ fn a_secret_without_its_keys_stops_a_running_job_until_it_has_them_again() {
         ],
     );
     assert_all_called_once(&world);
+}
+
+#[test]
+fn results_are_stored_while_the_credentials_are_read_again() {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
+        outside.lock().unwrap().jobs.create(long_job(5));
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(3 * MINUTE / 4).await;
+        // The Secret is read again within a minute after the last time.
+        outside.lock().unwrap().secret_time = MINUTE;
+        process.run_for(MINUTE / 2).await;
+        process.kill().await;
+        {
+            let mut outside = outside.lock().unwrap();
+            outside.secret_time = Duration::ZERO;
+            let now = start.0 + SignedDuration::from_secs(75);
+            let last = outside.jobs.ledger.iter().filter_map(|sent| sent.answered).max();
+            assert!(
+                last.unwrap() < now - SignedDuration::from_secs(5),
+                "no read has taken long"
+            );
+            assert!(calls(&outside) < IMAGES, "{}", calls(&outside));
+        }
+        let process = Process::start(&outside, start, None);
+        process.mark_job(key()).await;
+        process.run_for(10 * MINUTE).await;
+        process.kill().await;
+        assert_all_called_once(&outside.lock().unwrap());
+    });
 }
 
 #[test]
