@@ -249,7 +249,7 @@ mod job_progress {
         };
         for (number, results) in filing.take_pending(false) {
             reports.truncate(number);
-            reports.push(build_report("j", number, results, 0));
+            reports.push(build_report("j", number, &results, 0));
         }
         progress.persisted();
     }

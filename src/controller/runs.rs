@@ -1,6 +1,8 @@
-//! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory.
+//! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory. They
+//! share the memory for results.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,6 +34,10 @@ pub enum NoSlot {
 /// The running jobs, and those that wait for a slot.
 pub struct Runs {
     state: Mutex<RunsState>,
+    /// Number of running jobs.
+    running: AtomicUsize,
+    /// Memory for the results of all of them.
+    results: usize,
     /// Triggers reconciles of jobs.
     jobs: mpsc::Sender<Trigger<QueueKey>>,
 }
@@ -53,7 +59,7 @@ struct NamespaceRuns {
 }
 
 impl Runs {
-    /// Gives a quarter of the memory limit of the process to lists.
+    /// Gives a quarter of the memory limit of the process to lists, and an eighth to results.
     pub fn of_limit(limit: u64, jobs: mpsc::Sender<Trigger<QueueKey>>) -> Self {
         let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let total = (limit / 4).max(LEAST);
@@ -65,8 +71,15 @@ impl Runs {
         };
         Self {
             state: Mutex::new(state),
+            running: AtomicUsize::new(0),
+            results: bytes(limit / 8),
             jobs,
         }
+    }
+
+    /// Returns the memory of a running job for results: all have the same part.
+    pub fn result_bytes(&self) -> usize {
+        self.results / self.running.load(Ordering::Relaxed).max(1)
     }
 
     /// Takes a slot for a running job of its namespace, and room for its list; both are freed on drop.
@@ -94,6 +107,7 @@ impl Runs {
             return Err(refused);
         }
         running.count += 1;
+        self.running.fetch_add(1, Ordering::Relaxed);
         running.waiting.remove(job);
         let namespace = job.namespace.clone();
         Ok(RunSlot {
@@ -144,6 +158,7 @@ pub struct RunSlot<'a> {
 impl Drop for RunSlot<'_> {
     fn drop(&mut self) {
         let mut runs = self.runs.state.lock();
+        self.runs.running.fetch_sub(1, Ordering::Relaxed);
         runs.lists.give_back(&self.namespace, self.bytes);
         let Some(running) = runs.of_namespace.get_mut(&self.namespace) else {
             return;
@@ -162,5 +177,28 @@ impl Drop for RunSlot<'_> {
         if running.count == 0 && running.triggered.is_empty() {
             runs.of_namespace.remove(&self.namespace);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_jobs_share_the_memory_for_results() {
+        let runs = Runs::of_limit(256 * 1024 * 1024, mpsc::channel(1).0);
+        let key = |number: usize| ObjectKey {
+            namespace: format!("n{}", number / MAX_RUNS_PER_NAMESPACE),
+            name: format!("j{number}"),
+        };
+        let all = 32 * 1024 * 1024;
+        assert_eq!(runs.result_bytes(), all);
+        let slots: Vec<_> = (0..64)
+            .map(|number| runs.try_slot(&key(number), 0).ok())
+            .collect();
+        assert!(slots.iter().all(Option::is_some) && runs.try_slot(&key(0), 0).is_err());
+        assert_eq!(runs.result_bytes(), all / 64);
+        drop(slots);
+        assert_eq!(runs.result_bytes(), all);
     }
 }

@@ -46,8 +46,8 @@ impl Drop for Reservation {
 }
 
 impl MemoryBudget {
-    /// Creates a budget of a quarter of the memory limit of the process. The rest is for results, statuses and
-    /// connections.
+    /// Creates a budget of a quarter of the memory limit of the process. The rest is for lists and results of jobs, statuses
+    /// and connections.
     pub fn of_limit(limit: u64) -> Arc<Self> {
         let total = (limit / 4).max(SMALLEST);
         let state = State {

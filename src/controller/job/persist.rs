@@ -12,7 +12,7 @@ use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::events::job_ended;
 use crate::core::job::{
-    End, JobObject, Phase, Progress, ResultBuffer, build_report, job_status, restore_report,
+    End, JobObject, Phase, Progress, ReportDraft, ResultBuffer, build_report, job_status, restore_report,
     storing_failed_status, uncounted_status,
 };
 use crate::core::requeue;
@@ -25,9 +25,12 @@ const GIVE_UP_AFTER: u32 = 3;
 /// Delay before a write is retried during shutdown, which leaves little time.
 const RETRY_WHILE_STOPPING: Duration = Duration::from_millis(200);
 
-/// A snapshot to store: reports, and the status that counts them.
+/// A snapshot to store: reports, and the status that counts them. A report is built when it is written: the results are
+/// shared with the progress, and can wait long for an API server.
 pub(super) struct PendingWrite {
-    reports: VecDeque<Report>,
+    reports: VecDeque<ReportDraft>,
+    /// The reservation in the reports.
+    reserved: i64,
     status: Option<JobStatus>,
 }
 
@@ -82,12 +85,13 @@ impl JobWriter {
         let mut reports = VecDeque::new();
         if let ResultBuffer::Reports(filing) = progress.results_mut() {
             let always = self.filed != Some(reserved);
-            let drafts = filing.take_pending(always).into_iter();
-            reports.extend(
-                drafts.map(|(number, results)| build_report(&self.job.key.name, number, results, reserved)),
-            );
+            reports.extend(filing.take_pending(always));
         }
-        PendingWrite { reports, status }
+        PendingWrite {
+            reports,
+            reserved,
+            status,
+        }
     }
 
     /// Stores a draft, and retries until the draft is stored or the object is deleted, also during shutdown. Returns
@@ -186,8 +190,9 @@ impl JobWriter {
     /// Tries to store a draft once. The status is computed only once, so that a write with a lost answer is
     /// recognized.
     async fn attempt(&mut self, context: &Context, draft: &mut PendingWrite) -> WriteResult {
-        while let Some(report) = draft.reports.front() {
-            match self.put_report(context, report).await {
+        while let Some((number, results)) = draft.reports.front() {
+            let report = build_report(&self.job.key.name, *number, results, draft.reserved);
+            match self.put_report(context, &report).await {
                 WriteResult::Stored => draft.reports.pop_front(),
                 other @ (WriteResult::Retry
                 | WriteResult::Refused
@@ -221,6 +226,7 @@ impl JobWriter {
         let Some(progress) = progress else {
             let draft = PendingWrite {
                 reports: VecDeque::new(),
+                reserved: 0,
                 status: Some(self.status_without_progress(context, phase)),
             };
             return self.persist_until_stored(context, draft, Some(phase)).await;

@@ -44,10 +44,12 @@ fn reservation_size(run: &mut JobRun<'_>) -> i64 {
     size
 }
 
-/// Whether a store is due: every second, and at a high rate as soon as the unstored results fill a report.
+/// Whether a store is due: every second, and as soon as the unstored results fill a report or the memory for results.
 pub(super) fn should_persist(run: &JobRun<'_>) -> bool {
-    let reports = run.progress.results().reports();
-    let full = reports.is_some_and(|reports| reports.unpersisted().0 >= REPORT_ITEMS);
+    let full = run.progress.results().reports().is_some_and(|reports| {
+        let unstored = reports.unpersisted();
+        unstored >= REPORT_ITEMS || (unstored > 0 && reports.is_full())
+    });
     full || run.persisted_at.elapsed() >= PERSIST_EVERY
 }
 

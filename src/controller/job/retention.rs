@@ -212,7 +212,7 @@ async fn filter_report(
         .collect();
     if kept.len() < before {
         let number = usize::try_from(number).unwrap_or_default();
-        let report = build_report(&job.key.name, number, kept, reserved);
+        let report = build_report(&job.key.name, number, &kept, reserved);
         let version = Some(stored.resource_version.as_str());
         context.ports.put_report(job, &report, version).await?;
     }

@@ -26,7 +26,7 @@ use super::job_run::{Calls, JobRun, PERSIST_EVERY, RunEvent, ScoreResponse};
 use super::refresh::refresh;
 use super::reservation::{budget, persist, should_persist};
 use super::run_input::StopReason;
-use crate::core::job::{End, Step, active_deadline, cancelled, evaluate_limits};
+use crate::core::job::{End, ResultBuffer, Step, active_deadline, cancelled, evaluate_limits};
 use crate::core::time;
 use crate::runtime::deadline;
 use crate::runtime::rate_limit::Permit as RatePermit;
@@ -114,6 +114,9 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
                 return end;
             }
             continue;
+        }
+        if let ResultBuffer::Reports(reports) = run.progress.results_mut() {
+            reports.limit(run.context.runs.result_bytes());
         }
         let parallelism = run.spec.parallelism.and_then(|n| usize::try_from(n).ok());
         let ended = match run

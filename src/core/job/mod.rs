@@ -36,7 +36,7 @@ pub use progress::{
     Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
     credentials_accepted, deny_objects, restore_report, resume_progress,
 };
-pub use result_buffer::{MAX_REPORTS, ReportBuffer, ResultBuffer, build_report, report_name};
+pub use result_buffer::{MAX_REPORTS, ReportBuffer, ReportDraft, ResultBuffer, build_report, report_name};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};

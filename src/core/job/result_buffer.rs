@@ -3,6 +3,7 @@
 //! belong to the next snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::{ResultClassifier, Stats};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
@@ -10,6 +11,11 @@ use crate::core::json::serialized_len;
 
 /// Bytes of a report besides its results.
 const REPORT_OVERHEAD_BYTES: usize = 1024;
+/// Memory of a result besides its URI, at most.
+const RESULT_MEMORY: usize = 128;
+/// The most memory for the results of a run, both stored and not, and the least: with less, a job could need more than [`MAX_REPORTS`].
+pub(super) const MOST_HELD: usize = 2 * REPORT_BYTES;
+const LEAST_HELD: usize = REPORT_BYTES / 4;
 
 /// Results of a job that are stored or to be stored.
 #[derive(Clone, Debug)]
@@ -20,15 +26,22 @@ pub enum ResultBuffer {
     Reports(ReportBuffer),
 }
 
+/// A report to store: its number and its results, which are shared with the buffer.
+pub type ReportDraft = (usize, Arc<Vec<ItemResult>>);
+
 /// The reports of a job that are not completely stored.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReportBuffer {
-    /// Full reports that are not stored yet, with their numbers.
-    full: VecDeque<(usize, Vec<ItemResult>)>,
+    /// Full reports that are not stored yet.
+    full: VecDeque<ReportDraft>,
     /// Number of the open report.
     number: usize,
-    open: Vec<ItemResult>,
+    /// Copied by the first result that arrives while it is being stored.
+    open: Arc<Vec<ItemResult>>,
     bytes: usize,
+    /// Memory of all results here, and from how much on the source is not read on.
+    held: usize,
+    most: usize,
     /// Number of results of the open report that are stored.
     kept: usize,
     /// Whether the open report accepts no more results: it is not full, but the next batch would not fit.
@@ -68,6 +81,23 @@ impl ResultBuffer {
     }
 }
 
+impl Default for ReportBuffer {
+    fn default() -> Self {
+        Self {
+            full: VecDeque::new(),
+            number: 0,
+            open: Arc::default(),
+            bytes: 0,
+            held: 0,
+            most: MOST_HELD,
+            kept: 0,
+            closed: false,
+            filed: 0,
+            drafted: Vec::new(),
+        }
+    }
+}
+
 impl ReportBuffer {
     fn add(&mut self, result: ItemResult) {
         let size = result_bytes(&result);
@@ -75,16 +105,43 @@ impl ReportBuffer {
             || self.open.len() >= REPORT_ITEMS
             || self.bytes + size > REPORT_BYTES - REPORT_OVERHEAD_BYTES
         {
-            let full = std::mem::take(&mut self.open);
-            if self.kept < full.len() {
-                self.full.push_back((self.number, full));
-            }
-            self.number += 1;
-            (self.bytes, self.kept, self.closed) = (0, 0, false);
+            self.start_report();
         }
         self.bytes += size;
-        self.open.push(result);
+        self.held += memory(&result);
+        Arc::make_mut(&mut self.open).push(result);
         self.filed += 1;
+    }
+
+    /// Starts the next report. The results of the last one stay until they are stored.
+    fn start_report(&mut self) {
+        let full = std::mem::take(&mut self.open);
+        if self.kept < full.len() {
+            self.full.push_back((self.number, full));
+        } else {
+            self.held -= memory_of(&full);
+        }
+        self.number += 1;
+        (self.bytes, self.kept, self.closed) = (0, 0, false);
+    }
+
+    /// Limits the memory of the results, see [`Self::is_full`].
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.clamp(LEAST_HELD, MOST_HELD);
+        self.drop_stored();
+    }
+
+    /// Whether the source must not be read on before results are stored: rejected items have results without a call, as fast
+    /// as the source is read. Results of calls are held in any case.
+    pub fn is_full(&self) -> bool {
+        self.held >= self.most
+    }
+
+    /// Starts the next report if the stored results of this one use all the memory.
+    fn drop_stored(&mut self) {
+        if self.is_full() && self.full.is_empty() && self.kept == self.open.len() {
+            self.start_report();
+        }
     }
 
     /// Restores a stored report. Returns `true` if it has the highest number so far; it is then the open report.
@@ -95,7 +152,8 @@ impl ReportBuffer {
         if last {
             self.number = number;
             self.bytes = report.results.iter().map(result_bytes).sum();
-            self.open.clone_from(&report.results);
+            self.held = memory_of(&report.results);
+            self.open = Arc::new(report.results.clone());
             self.kept = self.open.len();
         }
         last
@@ -103,15 +161,15 @@ impl ReportBuffer {
 
     /// Returns a snapshot of the reports to store, with their numbers. The open report is included if it has new
     /// results, or if `always` is set and it is not empty. It is closed when it is at least half full and has no room
-    /// for another batch as large as the one since its last write: a partial batch would cost one more write of the
-    /// whole report.
-    pub fn take_pending(&mut self, always: bool) -> Vec<(usize, Vec<ItemResult>)> {
+    /// for another batch as large as the one since its last write, because a partial batch would cost one more write of the
+    /// whole report; or when it uses all the memory.
+    pub fn take_pending(&mut self, always: bool) -> Vec<ReportDraft> {
         let (len, grown) = (self.open.len(), self.open.len() - self.kept);
         let bytes = self.open.iter().skip(self.kept).map(result_bytes).sum::<usize>();
         let fits = len + grown <= REPORT_ITEMS && self.bytes + bytes <= REPORT_BYTES - REPORT_OVERHEAD_BYTES;
         let half = len >= REPORT_ITEMS / 2 || self.bytes >= REPORT_BYTES / 2;
-        self.closed |= half && !fits;
-        let open = (grown > 0 || (always && len > 0)).then(|| (self.number, self.open.clone()));
+        self.closed |= (half && !fits) || memory_of(&self.open) >= self.most;
+        let open = (grown > 0 || (always && len > 0)).then(|| (self.number, Arc::clone(&self.open)));
         let draft: Vec<_> = self.full.iter().cloned().chain(open).collect();
         self.drafted = draft
             .iter()
@@ -120,12 +178,10 @@ impl ReportBuffer {
         draft
     }
 
-    /// Returns the number of results that are not stored, and at most the bytes of them.
-    pub fn unpersisted(&self) -> (usize, usize) {
+    /// Returns the number of results that are not stored.
+    pub fn unpersisted(&self) -> usize {
         let full: usize = self.full.iter().map(|(_, results)| results.len()).sum();
-        let new = self.open.len().saturating_sub(self.kept);
-        let open = if new > 0 { self.bytes } else { 0 };
-        (full + new, self.full.len() * REPORT_BYTES + open)
+        full + self.open.len().saturating_sub(self.kept)
     }
 
     /// Marks the last snapshot as stored.
@@ -134,10 +190,17 @@ impl ReportBuffer {
             if number == self.number {
                 self.kept = len;
             } else {
-                self.full
-                    .retain(|(full, results)| *full != number || results.len() > len);
+                let held = &mut self.held;
+                self.full.retain(|(full, results)| {
+                    let stored = *full == number && results.len() <= len;
+                    if stored {
+                        *held -= memory_of(results);
+                    }
+                    !stored
+                });
             }
         }
+        self.drop_stored();
     }
 
     /// Returns `true` if the open report has results. Only then can it carry a reservation of requests.
@@ -154,13 +217,23 @@ impl ReportBuffer {
 /// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
 pub const MAX_REPORTS: i32 = 2_048;
 
+/// Returns the memory of a result, at most.
+fn memory(result: &ItemResult) -> usize {
+    result.uri.len() + RESULT_MEMORY
+}
+
+fn memory_of(results: &[ItemResult]) -> usize {
+    results.iter().map(memory).sum()
+}
+
 /// Returns the bytes of a stored result, including its comma.
 fn result_bytes(result: &ItemResult) -> usize {
     serialized_len(result) + 1
 }
 
 /// Builds a report from results in any order. `reserved` is the number of requests reserved so far.
-pub fn build_report(job: &str, number: usize, mut results: Vec<ItemResult>, reserved: i64) -> Report {
+pub fn build_report(job: &str, number: usize, results: &[ItemResult], reserved: i64) -> Report {
+    let mut results = results.to_vec();
     results.sort_by_key(|r| r.index);
     let mut stats = Stats::default();
     let rules = ResultClassifier::default();
@@ -194,115 +267,4 @@ pub fn report_name(job: &str, uid: &str, number: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn result(index: i32, uri: &str) -> ItemResult {
-        ItemResult {
-            index,
-            uri: uri.to_owned(),
-            score: Some("0.5".to_owned()),
-            code: None,
-        }
-    }
-
-    #[test]
-    fn a_report_is_limited_by_items_and_by_bytes_and_the_last_one_is_extended() {
-        for (uri, least) in [("oss://pics/a.jpg".to_owned(), 500), ("k\"".repeat(520), 150)] {
-            let mut reports = ReportBuffer::default();
-            let mut most = -1;
-            while reports.count().0 < 2 {
-                most += 1;
-                reports.add(result(most, &uri));
-            }
-            let draft = reports.take_pending(false);
-            let (number, full) = draft.first().unwrap();
-            assert_eq!((*number, full.len()), (0, usize::try_from(most).unwrap()));
-            assert!(most >= least && most <= 500, "{most}");
-            let stored = build_report("j", 0, full.clone(), 7);
-            assert!(serde_json::to_string(&stored).unwrap().len() <= REPORT_BYTES);
-            assert_eq!(sizes(&draft), [(0, full.len()), (1, 1)]);
-            assert_eq!(
-                sizes(&reports.take_pending(false)),
-                sizes(&draft),
-                "nothing is stored yet"
-            );
-            reports.persisted();
-            assert_eq!(reports.take_pending(false), []);
-            let mut again = ReportBuffer::default();
-            assert!(again.restore_report(&stored));
-            assert!(again.restore_report(&build_report("j", 1, vec![result(most, &uri)], 9)));
-            again.add(result(most + 1, &uri));
-            assert_eq!(sizes(&again.take_pending(false)), [(1, 2)]);
-            assert_eq!(again.count(), (2, usize::try_from(most).unwrap() + 2));
-        }
-    }
-
-    fn sizes(draft: &[(usize, Vec<ItemResult>)]) -> Vec<(usize, usize)> {
-        draft
-            .iter()
-            .map(|(number, results)| (*number, results.len()))
-            .collect()
-    }
-
-    #[test]
-    fn a_report_without_room_for_another_batch_is_closed_and_later_results_are_in_the_next_snapshot() {
-        let mut reports = ReportBuffer::default();
-        let mut index = 0;
-        let mut writes = Vec::new();
-        for _ in 0..10 {
-            for _ in 0..98 {
-                reports.add(result(index, "oss://pics/a.jpg"));
-                index += 1;
-            }
-            writes.extend(sizes(&reports.take_pending(false)));
-            reports.persisted();
-        }
-        let expected = [98, 196, 294, 392, 490];
-        assert_eq!(writes, [0, 1].map(|n| expected.map(|len| (n, len))).concat());
-        assert_eq!(
-            sizes(&reports.take_pending(true)),
-            [(1, 490)],
-            "it still carries the reservation"
-        );
-
-        reports.add(result(index, "oss://pics/a.jpg"));
-        assert_eq!(sizes(&reports.take_pending(false)), [(2, 1)]);
-        for more in 1..=600 {
-            reports.add(result(index + more, "oss://pics/a.jpg"));
-        }
-        reports.persisted();
-        assert_eq!(sizes(&reports.take_pending(false)), [(2, 500), (3, 101)]);
-        reports.persisted();
-        assert_eq!(sizes(&reports.take_pending(false)), []);
-    }
-
-    #[test]
-    fn what_is_not_stored_is_counted_with_its_bytes() {
-        let mut reports = ReportBuffer::default();
-        assert_eq!(reports.unpersisted(), (0, 0));
-        assert!(!reports.can_carry_reservation());
-        let first = result(0, "oss://pics/a.jpg");
-        let bytes = result_bytes(&first);
-        reports.add(first);
-        assert_eq!(reports.unpersisted(), (1, bytes));
-        assert!(reports.can_carry_reservation());
-        reports.take_pending(false);
-        reports.persisted();
-        assert_eq!(reports.unpersisted(), (0, 0));
-        for _ in 0..1_000 {
-            reports.add(result(1, "oss://pics/a.jpg"));
-        }
-        // A full report counts as a whole.
-        assert_eq!(reports.unpersisted(), (1_001, 2 * REPORT_BYTES + bytes));
-    }
-
-    #[test]
-    fn a_namesake_that_is_created_later_has_other_reports() {
-        assert_eq!(report_name("pics", "01234567-89ab", 7), "pics-01234567-00007");
-        assert_eq!(report_name("pics", "11234567-89ab", 7), "pics-11234567-00007");
-        let long = format!("{}.{}", "a".repeat(229), "b".repeat(23));
-        let cut = format!("{}-01234567-12345", "a".repeat(229));
-        assert_eq!(report_name(&long, "01234567-89ab", 12_345), cut);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imm_operator::api::JobCondition;
+use imm_operator::core::grant::ObjectKey;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
@@ -17,12 +18,20 @@ use super::world::key;
 
 /// A world with a job of 600 images whose process was killed after a time, and when that process started.
 async fn killed_after(time: Duration) -> (Arc<Mutex<FakeWorld>>, (Timestamp, Instant)) {
+    killed_with_keys_of(0, time).await
+}
+
+/// The same with keys that are longer by this number of bytes.
+async fn killed_with_keys_of(length: usize, time: Duration) -> (Arc<Mutex<FakeWorld>>, (Timestamp, Instant)) {
     let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
     let outside = Arc::new(Mutex::new(FakeWorld::default()));
     let start = (Timestamp::from_second(1_790_000_000).unwrap(), Instant::now());
     {
         let jobs = &mut outside.lock().unwrap().jobs;
-        jobs.images = (0..600).map(|number| format!("p/{number:03}.jpg")).collect();
+        let tail = "k".repeat(length);
+        jobs.images = (0..600)
+            .map(|number| format!("p/{number:03}{tail}.jpg"))
+            .collect();
         jobs.create(spec(&json!({"source": source})));
     }
     let process = Process::start(&outside, start, None);
@@ -102,4 +111,43 @@ fn a_job_ends_after_a_crash_although_its_reports_cannot_be_read() {
             assert_eq!(stored.unwrap().reason, "ResultsUnreadable");
         });
     }
+}
+
+#[test]
+fn a_job_holds_fewer_results_while_many_jobs_run() {
+    on_paused_time(async {
+        let (outside, start) = killed_with_keys_of(800, Duration::from_secs(7)).await;
+        let largest = |world: &FakeWorld, from: usize| {
+            let results = world
+                .jobs
+                .reports
+                .range(from..)
+                .map(|(_, r)| r.report.results.len());
+            results.max().unwrap_or(0)
+        };
+        // A single job fills its reports further.
+        let first = outside.lock().unwrap().jobs.reports.len();
+        assert!(largest(&outside.lock().unwrap(), 0) > 150);
+        let process = Process::start(&outside, start, None);
+        let context = process.context();
+        let others: Vec<_> = (0..1_000)
+            .map(|number| {
+                let other = ObjectKey {
+                    namespace: format!("other-{}", number % 100),
+                    name: format!("job-{number}"),
+                };
+                context.runs.try_slot(&other, 0).unwrap()
+            })
+            .collect();
+        process.mark_job(key()).await;
+        process.run_for(2 * MINUTE).await;
+        drop(others);
+        process.kill().await;
+        let world = outside.lock().unwrap();
+        assert_eq!(ready(&world)[0], "Completed");
+        let most = largest(&world, first);
+        assert!((50..150).contains(&most), "{most}");
+        let stored = world.jobs.reports.values().map(|r| r.report.results.len());
+        assert_eq!(stored.sum::<usize>(), 600);
+    });
 }

@@ -25,7 +25,7 @@ use self::retry::Retry;
 use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, REPORT_BYTES, Requests};
+use crate::api::{Cursor, Deferred, ItemResult, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -36,10 +36,6 @@ const DEFERRED_BYTES: usize = 90 * 1024;
 const REFILL_BELOW: usize = 250;
 /// The same after a refusal before the first score: the next calls are spread over a page of a listing, which has 1,000 objects.
 const REFILL_AFTER_REFUSAL: usize = 751;
-/// The source is not read on while at least this many results, or bytes of results, are not stored: rejected items have
-/// results without a call, as fast as the source is read.
-const UNSTORED_LIMIT: usize = 2_000;
-const UNSTORED_BYTES: usize = 2 * REPORT_BYTES;
 
 /// An item to send or in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +132,7 @@ impl Progress {
         if self.reading == Reading::Done && idle {
             return Step::Finished;
         }
-        let unstored = self.results.reports().map_or((0, 0), ReportBuffer::unpersisted);
-        let much = unstored.0 >= UNSTORED_LIMIT || unstored.1 >= UNSTORED_BYTES || self.read_ahead.is_full();
+        let much = self.results.reports().is_some_and(ReportBuffer::is_full) || self.read_ahead.is_full();
         let wanted = if self.first_calls.is_refused() && !self.canary.has_passed() {
             REFILL_AFTER_REFUSAL
         } else {
