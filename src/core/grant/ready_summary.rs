@@ -252,16 +252,20 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
             R::CloudUnavailable,
             "OSS rejects the requests because their time is wrong ({code}): {CORRECT_CLOCK}"
         ),
-        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => progressing!(
-            R::CloudUnavailable,
-            "OSS did not answer or returned a server error ({code}); retrying"
-        ),
+        CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => match error.certificate_advice() {
+            Some(advice) => progressing!(R::CloudUnavailable, "OSS cannot be reached ({code}): {advice}"),
+            None => progressing!(
+                R::CloudUnavailable,
+                "OSS did not answer or returned a server error ({code}); retrying"
+            ),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::error::CERTIFICATE_EXPIRED;
     use crate::core::policy::PlanFault;
 
     #[test]
@@ -347,5 +351,9 @@ mod tests {
         assert!(summary(&bare(), skewed).message.contains(CORRECT_CLOCK));
         let busy = failed(CloudErrorKind::Unavailable, "ServiceBusy");
         assert!(!summary(&bare(), busy).message.contains(CORRECT_CLOCK));
+        let expired = CloudError::new(CloudErrorKind::Unanswered, CERTIFICATE_EXPIRED);
+        let advice = expired.certificate_advice().unwrap();
+        let expired = GrantState::CloudFailed(expired);
+        assert!(summary(&bare(), expired).message.ends_with(advice));
     }
 }

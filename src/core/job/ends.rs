@@ -138,7 +138,13 @@ pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
         return Phase::SourceUnreadable(message, true);
     };
     let reference = error.code_and_refusal();
-    let message = format!("The owner of bucket {bucket} could not be read ({reference}); retrying");
+    let message = if error.is_clock_skew() {
+        format!(
+            "The owner of bucket {bucket} could not be read, because OSS rejects the time of the requests ({reference}): {CORRECT_CLOCK}"
+        )
+    } else {
+        format!("The owner of bucket {bucket} could not be read ({reference}); retrying")
+    };
     Phase::SourceUnreadable(message, !error.is_transient())
 }
 
@@ -183,7 +189,10 @@ pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudE
         );
         Phase::SourceUnreadable(message, false)
     } else if error.is_transient() {
-        Phase::SourceUnreadable(format!("{what} could not be read ({reference}); retrying"), false)
+        let next = error
+            .certificate_advice()
+            .map_or_else(|| "; retrying".to_owned(), |advice| format!(": {advice}"));
+        Phase::SourceUnreadable(format!("{what} could not be read ({reference}){next}"), false)
     } else if error.rejects_credentials() {
         let message = format!(
             "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
@@ -273,6 +282,12 @@ mod tests {
             assert!(matches!(&failed, Phase::SourceUnreadable(message, false)
                 if message.contains(CORRECT_CLOCK) == skewed));
         }
+        let skew = error(CloudErrorKind::Unavailable, "RequestTimeTooSkewed", None);
+        let owner = source_owner_unknown("pics", Some(&skew));
+        assert!(
+            matches!(&owner, Phase::SourceUnreadable(message, false) if message.contains(CORRECT_CLOCK)),
+            "{owner:?}"
+        );
         assert!(stalls(phase(CloudErrorKind::AccessDenied, "AccessDenied")));
         assert!(stalls(phase(
             CloudErrorKind::CredentialsExpired,
