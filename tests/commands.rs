@@ -22,18 +22,31 @@ mod commands {
         command
     }
 
-    /// Answers one request: there is no such resource.
+    /// An API server without our CRDs.
     fn cluster_without_crds() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 8192]);
-            let body =
-                r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
-            let length = body.len();
-            let head = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nConnection: close\r\n";
-            let _ = stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 8192];
+                let length = stream.read(&mut request).unwrap_or(0);
+                let (status, body) = if request[..length].starts_with(b"GET /apis ") {
+                    (
+                        "200 OK",
+                        r#"{"kind":"APIGroupList","apiVersion":"v1","groups":[]}"#,
+                    )
+                } else {
+                    (
+                        "404 Not Found",
+                        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#,
+                    )
+                };
+                let length = body.len();
+                let head =
+                    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+                let _ = stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+            }
         });
         format!("http://{address}")
     }
