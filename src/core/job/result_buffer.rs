@@ -13,8 +13,9 @@ use crate::core::json::serialized_len;
 const REPORT_OVERHEAD_BYTES: usize = 1024;
 /// Memory of a result besides its URI, at most.
 const RESULT_MEMORY: usize = 128;
-/// The most memory for the results of a run, both stored and not, and the least: with less, a job could need more than [`MAX_REPORTS`].
+/// The most memory for the results of a run, both stored and not.
 pub(super) const MOST_HELD: usize = 2 * REPORT_BYTES;
+/// The least: with less, a job could need more than [`MAX_REPORTS`].
 const LEAST_HELD: usize = REPORT_BYTES / 4;
 
 /// Results of a job that are stored or to be stored.
@@ -42,6 +43,8 @@ pub struct ReportBuffer {
     /// Memory of all results here, and from how much on the source is not read on.
     held: usize,
     most: usize,
+    /// Memory of the open report once it is stored and closed: the next result frees it.
+    freed_next: usize,
     /// Number of results of the open report that are stored.
     kept: usize,
     /// Whether the open report accepts no more results: it is not full, but the next batch would not fit.
@@ -90,6 +93,7 @@ impl Default for ReportBuffer {
             bytes: 0,
             held: 0,
             most: MOST_HELD,
+            freed_next: 0,
             kept: 0,
             closed: false,
             filed: 0,
@@ -122,25 +126,27 @@ impl ReportBuffer {
             self.held -= memory_of(&full);
         }
         self.number += 1;
-        (self.bytes, self.kept, self.closed) = (0, 0, false);
+        (self.bytes, self.kept, self.closed, self.freed_next) = (0, 0, false, 0);
     }
 
     /// Limits the memory of the results, see [`Self::is_full`].
     pub fn limit(&mut self, most: usize) {
         self.most = most.clamp(LEAST_HELD, MOST_HELD);
-        self.drop_stored();
+        self.close_stored();
     }
 
     /// Whether the source must not be read on before results are stored: rejected items have results without a call, as fast
     /// as the source is read. Results of calls are held in any case.
     pub fn is_full(&self) -> bool {
-        self.held >= self.most
+        self.held - self.freed_next >= self.most
     }
 
-    /// Starts the next report if the stored results of this one use all the memory.
-    fn drop_stored(&mut self) {
+    /// Closes the open report if its results use all the memory and are stored. It stays until the next result, because it
+    /// carries the reservation of the run.
+    fn close_stored(&mut self) {
         if self.is_full() && self.full.is_empty() && self.kept == self.open.len() {
-            self.start_report();
+            self.closed = true;
+            self.freed_next = self.held;
         }
     }
 
@@ -200,7 +206,7 @@ impl ReportBuffer {
                 });
             }
         }
-        self.drop_stored();
+        self.close_stored();
     }
 
     /// Returns `true` if the open report has results. Only then can it carry a reservation of requests.
