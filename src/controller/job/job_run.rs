@@ -18,7 +18,8 @@ use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::QueueTicket;
 
-/// Interval of stores: a crash repeats at most the calls of one interval.
+/// Interval of stores: a crash repeats the calls of one interval, or of the time in which the API server stores nothing or does
+/// not return the object.
 pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
 
 /// Interval at which the object and its grant are read again; a change of either triggers that at once.

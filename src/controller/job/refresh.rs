@@ -19,53 +19,35 @@ use crate::core::job::{GateDecision, Phase, evaluate_gate};
 use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::deadline;
 
-/// Why a run was not refreshed.
-enum NotRefreshed {
-    /// The API server could not return the object, the namespace or the grant.
-    Unreadable,
-    /// A store has begun while the object was read: the answer can be from before or after it.
-    Outdated,
-}
-
-impl From<KubeError> for NotRefreshed {
-    fn from(_: KubeError) -> Self {
-        Self::Unreadable
-    }
-}
-
 /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
 /// not be read. Returns why the run has to stop; `None` when it continues.
 pub(super) async fn refresh<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Option<StopReason> {
     let refreshed = refresh_all(run, calls).await;
-    let wait = match refreshed {
-        Ok(_) => Some(REFRESH_EVERY),
-        Err(NotRefreshed::Unreadable) => Some(PERSIST_EVERY),
-        // At once, as soon as the store is done: no call is sent before that.
-        Err(NotRefreshed::Outdated) => None,
+    let wait = if refreshed.is_ok() {
+        REFRESH_EVERY
+    } else {
+        PERSIST_EVERY
     };
-    run.refresh_due = wait.map(|wait| deadline::after(Instant::now(), wait));
+    run.refresh_due = Some(deadline::after(Instant::now(), wait));
     refreshed.unwrap_or(None)
 }
 
 /// Returns why the run has to stop; `None` when it continues.
 ///
 /// # Errors
-/// Returns why the object, the namespace or the grant has to be read again.
+/// Returns the error of the API server if the object, the namespace or the grant cannot be read.
 async fn refresh_all<'a>(
     run: &mut JobRun<'a>,
     calls: &mut Calls<'a>,
-) -> Result<Option<StopReason>, NotRefreshed> {
+) -> Result<Option<StopReason>, KubeError> {
     let (context, key) = (run.context, run.writer.job.key.clone());
-    let stored_at = run.persisted_at;
-    let fresh = match answer_during_calls(run, calls, context.ports.get_job(&key)).await {
+    // Nothing is stored while the object is read: the answer could be from before or after it.
+    let fresh = match answer_during_calls(run, calls, Stores::Wait, context.ports.get_job(&key)).await {
         Ok(fresh) => fresh?,
         Err(end) => return Ok(Some(end)),
     };
     match fresh {
         Some(fresh) if fresh.uid == run.writer.job.uid && !fresh.deleting => {
-            if run.persisted_at != stored_at {
-                return Err(NotRefreshed::Outdated);
-            }
             // Only the operator writes the status; if it differs, the next write detects the conflict.
             if fresh.status == run.writer.job.status {
                 run.writer.job = fresh;
@@ -85,14 +67,14 @@ async fn refresh_all<'a>(
     };
     let (known, with_source) = (run.keys.id.clone(), run.source_keys.is_some());
     let renewed = fetch_credentials(job, &input.identity, &known, with_source);
-    let renewed = match answer_during_calls(run, calls, renewed).await {
+    let renewed = match answer_during_calls(run, calls, Stores::GoOn, renewed).await {
         Ok(renewed) => renewed,
         Err(end) => return Ok(Some(end)),
     };
     if let Some(phase) = renew_credentials(run, renewed) {
         return Ok(Some(StopReason::Blocked(phase)));
     }
-    let tenant = match answer_during_calls(run, calls, context.tenant(&key.namespace)).await {
+    let tenant = match answer_during_calls(run, calls, Stores::GoOn, context.tenant(&key.namespace)).await {
         Ok(tenant) => tenant?,
         Err(end) => return Ok(Some(end)),
     };
@@ -110,7 +92,7 @@ async fn refresh_all<'a>(
     let allowed = rules.allow_job(&tenant, &run.spec, &buckets).is_ok()
         && run.input.source_owner.as_ref().is_none_or(owner_allowed);
     let named = read_named_grant(context, run.writer.job.grant_key(&run.spec), &key.namespace);
-    let grant = match answer_during_calls(run, calls, named).await {
+    let grant = match answer_during_calls(run, calls, Stores::GoOn, named).await {
         Ok(grant) => grant?,
         Err(end) => return Ok(Some(end)),
     };
@@ -122,20 +104,28 @@ async fn refresh_all<'a>(
     Ok((!open || !allowed).then_some(StopReason::Reevaluate))
 }
 
+/// Whether results are stored during a read.
+#[derive(Clone, Copy, PartialEq)]
+enum Stores {
+    GoOn,
+    Wait,
+}
+
 /// Awaits a read, and meanwhile handles the events of the calls in flight: one of them can occupy the part of the memory
-/// budget that the read waits for. Their results are stored when that is due, because a crash repeats the calls whose results
-/// are not stored. Nothing is sent or reserved until the read is done.
+/// budget that the read waits for. Their results are stored when that is due, unless stores wait: a crash repeats the calls
+/// whose results are not stored. Nothing is sent or reserved until the read is done.
 ///
 /// # Errors
 /// Returns why the run has to stop.
 async fn answer_during_calls<'a, T>(
     run: &mut JobRun<'a>,
     calls: &mut Calls<'a>,
+    stores: Stores,
     read: impl Future<Output = T>,
 ) -> Result<T, StopReason> {
     let mut read = pin!(read);
     loop {
-        let waits = !run.persisting && run.progress.done() > run.persisted_done;
+        let waits = stores == Stores::GoOn && !run.persisting && run.progress.done() > run.persisted_done;
         if waits && should_persist(run) {
             persist(run, calls, false);
             continue;
@@ -160,7 +150,7 @@ type FetchedCredentials = (Result<AccessKeys, Phase>, Option<Result<AccessKeys, 
 
 /// Fetches the credentials of a run again: a run may outlast an STS session, and a Secret may be rotated. `known` is the
 /// AccessKey ID in use. Another one may belong to another account, whose project of the same name would be billed: it is
-/// checked as at the start.
+/// checked as at the start, and so are credentials that were rejected meanwhile.
 async fn fetch_credentials(
     job: ValidJob<'_>,
     identity: &Identity,
@@ -168,7 +158,11 @@ async fn fetch_credentials(
     with_source: bool,
 ) -> FetchedCredentials {
     let scoring = match job.scoring_keys(identity).await {
-        Ok(keys) if keys.id != known => job.scoring_credentials(identity).await.map(|(keys, _)| keys),
+        Ok(keys)
+            if keys.id != known || job.context.credentials.rejected_before(identity, &keys).is_some() =>
+        {
+            job.scoring_credentials(identity).await.map(|(keys, _)| keys)
+        }
         found => found,
     };
     let source = OptionFuture::from(with_source.then(|| job.source_credentials()));
