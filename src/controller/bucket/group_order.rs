@@ -40,12 +40,16 @@ pub(super) fn in_order(
         .collect();
     order.sort_by_key(|(rank, key, _)| (*rank, caches.get(key).and_then(|cache| cache.reconciled_at)));
     let mut turns: BTreeMap<(Rank, String), usize> = BTreeMap::new();
-    order.sort_by_cached_key(|(rank, (identity, _), _)| {
-        let turn = turns.entry((*rank, identity.namespace().to_owned())).or_default();
+    let mut in_turns = Vec::with_capacity(order.len());
+    for group in order {
+        let turn = turns
+            .entry((group.0, group.1.0.namespace().to_owned()))
+            .or_default();
         *turn += 1;
-        (*rank, *turn)
-    });
-    order
+        in_turns.push((*turn, group));
+    }
+    in_turns.sort_by_key(|(turn, (rank, ..))| (*rank, *turn));
+    in_turns.into_iter().map(|(_, group)| group).collect()
 }
 
 fn rank(grants: &[GrantObject], cache: Option<&GrantSetCache>) -> Rank {

@@ -120,6 +120,8 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         .iter()
         .map(|(key, grants)| (key.clone(), claims_of(grants)))
         .collect();
+    // A group that is not reached has written nothing.
+    cache.grant_sets.values_mut().for_each(|set| set.wrote = false);
     let mut unproven_since = None;
     for (rank, key, grants) in in_order(grant_sets, &cache.grant_sets) {
         if rank == Rank::Unproven {
