@@ -206,6 +206,7 @@ impl LimitsProbe {
         if let Err(error) = answer {
             let is_waiting = case == LimitCase::Image && is_about_the_image(error) && after < PATIENCE;
             if is_waiting {
+                self.tries = 0;
                 self.next = ProbeStep::Pause(pause_after(after));
                 return;
             }
