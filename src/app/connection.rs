@@ -11,7 +11,7 @@ pub(super) fn connect(options: &ConnectOptions) -> Result<Connection, String> {
     // kube runs the commands that print a credential, and panics if a header cannot have it.
     contain_call(|| connect::connect(options)).unwrap_or_else(|Panicked| {
         Err(
-            "the kubeconfig cannot be used: the token that the exec plugin or the command of auth-provider prints has \
+            "the kubeconfig cannot be used: the token that the exec plugin or the command of auth-provider prints probably has \
              characters that a token cannot have, such as a line break at its end"
                 .to_owned(),
         )

@@ -53,7 +53,7 @@ pub struct Adapters {
     pub requests: RequestBudget,
     /// Limits what is decoded at a time.
     pub memory: Arc<MemoryBudget>,
-    /// Limits the lists that are read at a time: they take at most half of the memory.
+    /// Limits the lists that are read at a time: several take at most half of the memory.
     pub lists: Semaphore,
     /// Counts the calls to the cloud.
     pub metrics: Arc<Metrics>,

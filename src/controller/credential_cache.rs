@@ -249,8 +249,8 @@ fn keep(entries: &mut HashMap<EntryKey, Entry>, key: EntryKey, entry: Entry, lim
     for (key, entry) in entries.iter() {
         *used.entry(key.0.namespace().to_owned()).or_default() += entry.bytes(key);
     }
+    let mut total = used.values().sum::<usize>();
     while let Some((namespace, most)) = used.iter_mut().max_by_key(|(_, bytes)| **bytes) {
-        let total = entries.iter().map(|(key, entry)| entry.bytes(key)).sum::<usize>();
         if *most <= limits.namespace && total <= limits.all {
             return;
         }
@@ -262,7 +262,8 @@ fn keep(entries: &mut HashMap<EntryKey, Entry>, key: EntryKey, entry: Entry, lim
             return;
         };
         if let Some(dropped) = entries.remove(&first) {
-            *most = most.saturating_sub(dropped.bytes(&first));
+            let bytes = dropped.bytes(&first);
+            (*most, total) = (most.saturating_sub(bytes), total.saturating_sub(bytes));
         }
     }
 }
