@@ -10,7 +10,7 @@ use super::follow::{client, keys};
 use super::setup::{ACCOUNT_A, ACCOUNT_B, BUCKET, GRANT, JOB, KEYS, REGION, Run, World, check, setting};
 
 /// Scores an image, and returns the log that real-time log query of OSS exports: JSON lines.
-async fn log_of(world: &World, reads: u32, role: &str) -> String {
+pub(super) async fn log_of(world: &World, reads: u32, role: &str) -> String {
     let policy = format!(
         r#"{{"Version":"1","Statement":[{{"Effect":"Allow","Action":["oss:GetObject"],"Principal":["arn:sts::{ACCOUNT_A}:assumed-role/{role}/*"],"Resource":["acs:oss:*:{ACCOUNT_B}:{BUCKET}/*"]}}]}}"#
     );
@@ -49,7 +49,7 @@ async fn log_of(world: &World, reads: u32, role: &str) -> String {
     log
 }
 
-async fn examine(world: &World, manifest: &str, log: &str, form: &str) -> Run {
+pub(super) async fn examine(world: &World, manifest: &str, log: &str, form: &str) -> Run {
     std::fs::write(world.path("log.json"), log).unwrap();
     let flags = ["-o", form, "--access-log", "log.json"];
     world.doctor(manifest, &flags, KEYS).await

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::access_log::{examine, log_of};
 use super::setup::{ACCOUNT_A, ACCOUNT_B, BUCKET, GRANT, JOB, KEYS, PROBE_BUCKET, Run, World};
 
 fn page() -> String {
@@ -47,6 +48,9 @@ fn settled(world: &World, report: &str) -> String {
         .replace("is 127.0.0.1 ", "is address-1 ");
     let lines = report.lines().map(|line| match line.split_once("OSS enforced the policy ") {
         Some((front, _)) => format!("{front}OSS enforced the policy 0.2 s after the write; settleSeconds 10 is at least twice that |  |\n"),
+        None if line.contains("| access ended ") => {
+            "| ok | `probe-revocation-lag` | access ended 0.4 s after the statement was removed |  |\n".to_owned()
+        }
         None if line.contains("`grantWait.settleSeconds`") && line.contains("| seen |") => {
             "| `grantWait.settleSeconds` | `10` | seen | twice the time that the probe measured, and at least 10 s |\n".to_owned()
         }
@@ -104,11 +108,10 @@ async fn the_report_without_a_warning_in_the_documentation_is_what_the_program_p
     assert_documented("without a warning", &report);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_probe_in_the_documentation_is_what_the_program_prints() {
-    let world = World::new("", "").await;
+/// Returns the report of a probe, with further flags.
+async fn probed(world: &World, flags: &[&str]) -> String {
     let manifest = format!("{GRANT}---{JOB}");
-    let flags = [
+    let own = [
         "-o",
         "markdown",
         "--probe-bucket",
@@ -119,14 +122,56 @@ async fn the_probe_in_the_documentation_is_what_the_program_prints() {
         PROBE_BUCKET,
         "--yes",
     ];
+    let flags = [own.as_slice(), flags].concat();
     let output = world.command(&manifest, &flags, KEYS).output().await.unwrap();
     let run = Run::of(&output);
+    let named = run.stdout.replace("--probe-bucket", "");
     assert!(
-        !run.stdout.contains(PROBE_BUCKET) && !run.stdout.contains("a.jpg"),
-        "{}",
-        run.stdout
+        !named.contains(PROBE_BUCKET) && !named.contains("a.jpg"),
+        "{named}"
     );
+    settled(world, &run.stdout)
+}
+
+/// Returns the lines of a report about checks and settings whose names begin so.
+fn lines_of(report: &str, names: &str) -> String {
+    let is_named = |line: &&str| {
+        let mut cells = line.split("| ");
+        cells.any(|cell| cell.strip_prefix('`').is_some_and(|cell| cell.starts_with(names)))
+    };
+    let lines = report.lines().filter(is_named);
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_access_log_in_the_documentation_is_what_the_program_prints() {
+    let world = World::new("", ", principalRole: aliyunimmdefaultrole").await;
+    let log = log_of(&world, 20, "aliyunimmdefaultrole").await;
+    let run = examine(&world, &format!("{GRANT}---{JOB}"), &log, "markdown").await;
     let report = settled(&world, &run.stdout);
+    let shown = lines_of(&report, "access-log") + &lines_of(&report, "grantee.roleName");
+    assert_documented("of an access log", &shown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_in_the_documentation_are_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let report = probed(&world, &["--probe", "limits", "--max-billed", "12"]).await;
+    assert_documented("of limits", &lines_of(&report, "limits-"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_further_answers_of_a_probe_in_the_documentation_are_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let report = probed(&world, &["--probe", "lag", "--allow-public"]).await;
+    let shown = lines_of(&report, "probe-pass-role") + &lines_of(&report, "probe-revocation-lag");
+    assert_documented("of the end of access and of ram:PassRole", &shown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_in_the_documentation_is_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let report = probed(&world, &[]).await;
     // The checks before the probe are those of the first report.
     let (_, report) = report.split_once("| ok | `probe-session-wildcard`").unwrap();
     let report = format!("| ok | `probe-session-wildcard`{report}");
