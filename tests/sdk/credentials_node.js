@@ -2,6 +2,7 @@
 'use strict';
 
 const path = require('path');
+const { run } = require('./checks.js');
 const modules = process.env.SDK_NODE_MODULES;
 const OSS = require(path.join(modules, 'ali-oss'));
 const { default: Credential, Config } = require(path.join(modules, '@alicloud/credentials'));
@@ -53,16 +54,4 @@ const checks = {
   },
 };
 
-async function main() {
-  for (const [name, act] of Object.entries(checks)) {
-    const title = `node credentials: ${name}`;
-    try {
-      await act();
-      console.log(`ok ${title}`);
-    } catch (error) {
-      console.log(`FAIL ${title} ${String(error.message).split(/\s+/).join(' ').slice(0, 300)}`);
-    }
-  }
-}
-
-main();
+run('node credentials', checks);

@@ -2,6 +2,7 @@
 'use strict';
 
 const path = require('path');
+const { run } = require('./checks.js');
 const OSS = require(path.join(process.env.SDK_NODE_MODULES, 'ali-oss'));
 
 const authorizationV4 = process.argv[2] === 'v4';
@@ -124,16 +125,4 @@ const checks = {
   'denied object': () => refused(() => caller.get('picture.jpg'), 403, 'AccessDenied'),
 };
 
-async function main() {
-  for (const [name, act] of Object.entries(checks)) {
-    const title = `node ali-oss ${authorizationV4 ? 'v4' : 'v1'}: ${name}`;
-    try {
-      await act();
-      console.log(`ok ${title}`);
-    } catch (error) {
-      console.log(`FAIL ${title} ${String(error.message).split(/\s+/).join(' ').slice(0, 300)}`);
-    }
-  }
-}
-
-main();
+run(`node ali-oss ${authorizationV4 ? 'v4' : 'v1'}`, checks);
