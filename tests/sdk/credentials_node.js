@@ -42,6 +42,8 @@ const checks = {
       accessKeyId: 'LTAI5tSdkOwner000001',
       accessKeySecret: 'canary-sdk-owner',
     }),
+  'a credentials URI': () =>
+    opensTheBucket({ type: 'credentials_uri', credentialsURI: `${process.env.EMULATOR_URL}/-/credentials` }),
   'OIDC over HTTPS': () => opensTheBucket({ ...oidc, oidcTokenFilePath: process.env.OIDC_TOKEN_FILE }),
   'OIDC with an untrusted subject': async () => {
     let reason = 'the call succeeded';

@@ -3,7 +3,8 @@
 import os
 
 import alibabacloud_oss_v2 as oss
-from alibabacloud_credentials.provider import OIDCRoleArnCredentialsProvider, RamRoleArnCredentialsProvider
+from alibabacloud_credentials.provider import (OIDCRoleArnCredentialsProvider, RamRoleArnCredentialsProvider,
+                                                URLCredentialsProvider)
 from alibabacloud_credentials.provider.static_ak import StaticAKCredentialsProvider
 from alibabacloud_sts20150401.client import Client
 from alibabacloud_sts20150401 import models
@@ -95,6 +96,11 @@ def credentials_role():
     opens_the_bucket(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token())
 
 
+def credentials_uri():
+    found = URLCredentialsProvider(uri=os.environ["EMULATOR_URL"] + "/-/credentials").get_credentials()
+    opens_the_bucket(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token())
+
+
 def wrong_key():
     error = error_of(lambda: client("LTAI5tNobody", "x").get_caller_identity())
     same((error.status_code, error.code), (404, "InvalidAccessKeyId.NotFound"))
@@ -108,6 +114,7 @@ for name, act in [
     ("python sts: AssumeRoleWithOIDC with an untrusted subject", oidc_stranger),
     ("python sts: wrong key", wrong_key),
     ("python credentials: OIDC over HTTPS", credentials_oidc),
+    ("python credentials: a credentials URI", credentials_uri),
     ("python credentials: OIDC with an untrusted subject", credentials_oidc_stranger),
     ("python credentials: AssumeRole with the HMAC-SHA1 signature over HTTPS", credentials_role),
 ]:

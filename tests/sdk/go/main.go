@@ -262,6 +262,8 @@ func main() {
 	}
 	ram := new(credentials.Config).SetType("ram_role_arn").SetAccessKeyId(owner.id).SetAccessKeySecret(owner.secret)
 	report("go credentials: AssumeRole over HTTPS", opensTheBucket(ram))
+	uri := new(credentials.Config).SetType("credentials_uri").SetURLCredential(os.Getenv("EMULATOR_URL") + "/-/credentials")
+	report("go credentials: a credentials URI", opensTheBucket(uri))
 	report("go credentials: OIDC over HTTPS", opensTheBucket(oidc(os.Getenv("OIDC_TOKEN_FILE"))))
 	report("go credentials: OIDC with an untrusted subject", stranger())
 }
