@@ -181,6 +181,8 @@ pub struct BucketSeed {
     pub requester_pays: bool,
     /// How long a change of the settings locks them, in milliseconds. Another change is rejected meanwhile.
     pub settings_lock_ms: u64,
+    /// Time until a change of this bucket's policy is enforced, in milliseconds, unless that of the emulator is longer.
+    pub policy_enforcement_ms: u64,
     /// The bucket policy, stored unchanged and without validation.
     pub policy: Option<String>,
     /// A file with the bucket policy.
@@ -203,6 +205,7 @@ impl Default for BucketSeed {
             public_endpoint_forbidden: false,
             requester_pays: false,
             settings_lock_ms: 0,
+            policy_enforcement_ms: 0,
             policy: None,
             policy_file: None,
             objects: Vec::new(),

@@ -114,6 +114,8 @@ pub(crate) struct PolicyHistory {
     seeded: Option<Policy>,
     /// The number of versions that can be enforced. Absent means all.
     enforceable: Option<usize>,
+    /// The least time until a change is enforced, in milliseconds.
+    enforcement_ms: u64,
 }
 
 impl PolicyHistory {
@@ -149,7 +151,8 @@ impl PolicyHistory {
     }
 
     pub(crate) fn enforced(&self, lag: Lag) -> Option<&Policy> {
-        self.as_of(lag.policy_enforcement_ms, self.enforceable.unwrap_or(usize::MAX))
+        let millis = lag.policy_enforcement_ms.max(self.enforcement_ms);
+        self.as_of(millis, self.enforceable.unwrap_or(usize::MAX))
     }
 }
 
@@ -217,6 +220,7 @@ impl Bucket {
                 versions: Vec::new(),
                 seeded: policy.map(|text| Policy::from(Bytes::from(text))),
                 enforceable: None,
+                enforcement_ms: seed.policy_enforcement_ms,
             },
             objects,
         }
