@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::process::Output;
 
-use imm_emulator::{Emulator, Options, Seed, TlsFiles};
+use imm_emulator::{Emulator, Options, Seed};
+use imm_harness::official_names::{certificate, proxy_to};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
 
 pub(super) const ACCOUNT_A: &str = "1234567890123456";
 pub(super) const ACCOUNT_B: &str = "6543210987654321";
@@ -118,24 +117,7 @@ impl World {
     pub(super) async fn new(bucket: &str, project: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let names = [
-            "oss-cn-hangzhou.aliyuncs.com",
-            "*.oss-cn-hangzhou.aliyuncs.com",
-            "oss-cn-hangzhou-internal.aliyuncs.com",
-            "*.oss-cn-hangzhou-internal.aliyuncs.com",
-            "cn-hangzhou.oss.aliyuncs.com",
-            "*.cn-hangzhou.oss.aliyuncs.com",
-            "imm.cn-hangzhou.aliyuncs.com",
-            "imm-vpc.cn-hangzhou.aliyuncs.com",
-            "sts.aliyuncs.com",
-        ];
-        let own = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
-        let tls = TlsFiles {
-            certificate: folder.path().join("certificate.pem"),
-            key: folder.path().join("key.pem"),
-        };
-        std::fs::write(&tls.certificate, own.cert.pem()).unwrap();
-        std::fs::write(&tls.key, own.signing_key.serialize_pem()).unwrap();
+        let tls = certificate(folder.path()).unwrap();
         let seed = SEED.replace("BUCKET", bucket).replace("PROJECT", project);
         let options = Options {
             tls: Some(tls),
@@ -144,7 +126,7 @@ impl World {
         let emulator = Emulator::start(Seed::from_yaml(&seed).unwrap(), options)
             .await
             .unwrap();
-        let proxy = proxy_to(emulator.address()).await;
+        let proxy = proxy_to(emulator.address()).await.unwrap();
         Self {
             emulator,
             folder,
@@ -238,29 +220,4 @@ pub(super) fn setting(report: &Value, name: &str) -> Option<(String, bool)> {
         found["value"].as_str().unwrap().to_owned(),
         found["confirmed"].as_bool().unwrap(),
     ))
-}
-
-/// Starts a proxy for TLS connections, all of which lead to one address.
-async fn proxy_to(address: std::net::SocketAddr) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let own = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut stream = BufReader::new(stream);
-                let mut line = String::new();
-                // The head of a CONNECT request ends with an empty line.
-                while line != "\r\n" {
-                    line.clear();
-                    if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                }
-                let mut target = TcpStream::connect(address).await.unwrap();
-                stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await.unwrap();
-                let _ = copy_bidirectional(&mut stream, &mut target).await;
-            });
-        }
-    });
-    own
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod environment;
 pub mod error;
 pub mod generate;
+pub mod official_names;
 pub mod operator;
 pub mod plane;
 pub mod process;

@@ -25,7 +25,7 @@ pub struct OperatorOptions {
     pub binary: PathBuf,
     /// The kubeconfig, which determines the operator's permissions.
     pub kubeconfig: PathBuf,
-    /// The URL of OSS, IMM and STS.
+    /// The URL of OSS, IMM and STS. Empty means the official names.
     pub cloud_url: String,
     /// The namespace of the operator's `ServiceAccount`, lease and policy backups.
     pub namespace: String,
@@ -54,8 +54,10 @@ impl Operator {
         let earlier = std::fs::metadata(&options.log_file).map_or(0, |data| data.len());
         let mut command = Command::new(&options.binary);
         command.arg("run").env("KUBECONFIG", &options.kubeconfig);
-        for flag in ["--oss-endpoint", "--imm-endpoint", "--sts-endpoint"] {
-            command.args([flag, &options.cloud_url]);
+        if !options.cloud_url.is_empty() {
+            for flag in ["--oss-endpoint", "--imm-endpoint", "--sts-endpoint"] {
+                command.args([flag, &options.cloud_url]);
+            }
         }
         command
             .args(["--admin-address", "127.0.0.1:0"])
