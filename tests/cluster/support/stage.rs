@@ -85,6 +85,16 @@ impl Stage {
             .await
     }
 
+    /// Starts a cluster with an emulator of its own, without an operator.
+    pub async fn on_cloud(cloud: Emulator) -> Arc<Self> {
+        let options = Options {
+            audit: true,
+            ..Options::default()
+        };
+        let stage = Self::install(options, Helm::Four, &chart(), &[], Arc::new(cloud)).await;
+        Arc::new(stage.unwrap())
+    }
+
     async fn another_on(&self, options: Options, helm: Helm, chart: &Path) -> Arc<Self> {
         let stage = self.installed(options, helm, chart, &[]).await;
         stage.start_operator().await;

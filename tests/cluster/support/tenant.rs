@@ -123,7 +123,7 @@ impl Tenant {
         format!("LTAI-{who}-{}", self.name)
     }
 
-    fn secret(&self, who: &str) -> String {
+    pub fn secret(&self, who: &str) -> String {
         format!("canary-{who}-{}", self.name)
     }
 

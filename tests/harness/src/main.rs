@@ -41,7 +41,7 @@ enum Target {
         /// Also run the stages of a release.
         #[arg(long)]
         release: bool,
-        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image; floor, release, compare, upgrade.
+        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image; floor, conclusions, release, compare, upgrade.
         #[arg(value_parser = PossibleValuesParser::new(suite::STAGES.into_iter().chain(suite::RELEASE_STAGES)))]
         stages: Vec<String>,
     },

@@ -24,7 +24,7 @@ pub const STAGES: [&str; 10] = [
 ];
 
 /// The stages that `make test-release` adds, in order.
-pub const RELEASE_STAGES: [&str; 4] = ["floor", "release", "compare", "upgrade"];
+pub const RELEASE_STAGES: [&str; 5] = ["floor", "conclusions", "release", "compare", "upgrade"];
 
 /// Runs the named stages. If none is named, runs those of `make test`, and with `release` those of a release as well. Returns
 /// `true` if nothing failed.
@@ -51,6 +51,7 @@ pub async fn run(names: &[String], release: bool) -> bool {
             "clients" => Stage::run(stage, &root, clients).await,
             "demo" => Stage::run(stage, &root, demo).await,
             "floor" => Stage::run(stage, &root, release_stages::floor).await,
+            "conclusions" => Stage::run(stage, &root, release_stages::conclusions).await,
             "release" => Stage::run(stage, &root, release_stages::files).await,
             "compare" => Stage::run(stage, &root, release_stages::compare).await,
             "upgrade" => Stage::run(stage, &root, release_stages::upgrade).await,
@@ -124,7 +125,10 @@ const PARALLEL: [&str; 4] = ["hostile", "jobs", "leader", "tenancy"];
 const PLANS: [&str; 2] = ["crash", "grant_plan"];
 /// The test that a stage of a release runs.
 const OF_RELEASE: &str = "upgrade";
-/// Cases per property in that stage.
+/// A program with tests that wait for minutes, which have a word in their names; a stage of a release runs those.
+const WITH_LONG_TESTS: &str = "conclusions";
+const LONG_TESTS: &str = "after_minutes";
+/// Cases per property in the stage `plans`.
 const CASES: &str = "20000";
 
 async fn tests(stage: &mut Stage<'_>) -> Result<()> {
@@ -133,7 +137,7 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
         .command("cargo", &["test", "--workspace", "--locked", "--no-run"])
         .await?;
     let mut rest = vec!["--workspace".to_owned(), "--lib".to_owned(), "--bins".to_owned()];
-    let elsewhere = [&PARALLEL[..], &PLANS, &[OF_RELEASE]].concat();
+    let elsewhere = [&PARALLEL[..], &PLANS, &[OF_RELEASE, WITH_LONG_TESTS]].concat();
     for program in test_programs(stage.root())? {
         if !elsewhere.contains(&program.as_str()) {
             rest.extend(["--test".to_owned(), program]);
@@ -143,6 +147,8 @@ async fn tests(stage: &mut Stage<'_>) -> Result<()> {
     for program in PARALLEL {
         commands.push(cargo_test(vec!["--test".to_owned(), program.to_owned()]));
     }
+    let short = ["--test", WITH_LONG_TESTS, "--", "--skip", LONG_TESTS];
+    commands.push(cargo_test(short.map(str::to_owned).to_vec()));
     stage.side_by_side(commands).await
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::OF_RELEASE;
 use super::stage::{Stage, cargo_test};
+use super::{LONG_TESTS, OF_RELEASE, WITH_LONG_TESTS};
 use crate::environment::{cache_folder, tools_folder};
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
@@ -37,6 +37,12 @@ pub(super) async fn floor(stage: &mut Stage<'_>) -> Result<()> {
         .args(ON_FLOOR.iter().flat_map(|program| ["--test", *program]))
         .env("TOOLS_DIR", tools_folder()?.join(format!("kube-{FLOOR}")));
     stage.prepared(tests).await
+}
+
+/// Runs the tests that wait for minutes.
+pub(super) async fn conclusions(stage: &mut Stage<'_>) -> Result<()> {
+    let long = ["--test", WITH_LONG_TESTS, "--", LONG_TESTS];
+    stage.prepared(cargo_test(long.map(str::to_owned).to_vec())).await
 }
 
 /// Makes the files of a release.

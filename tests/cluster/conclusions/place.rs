@@ -1,0 +1,198 @@
+//! A cluster and a cloud, the command that asks about it, and objects with the values of its conclusion.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use imm_emulator::{BucketSeed, Emulator, ProjectSeed, Seed};
+use imm_harness::official_names::{certificate, proxy_to};
+use imm_harness::{Operator, OperatorOptions};
+use serde_json::{Value, json};
+
+use super::cases::Case;
+use crate::support::tenant::{JOB, merge};
+use crate::support::{ACCOUNT_B, REGION, Stage, Tenant};
+
+/// Roles of a chain, and the role of the machine.
+const ACCOUNTS: &str = r#"
+accounts:
+  - { uid: "1234567890123456", roles: [{ name: chain-start, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }] }
+  - uid: "6543210987654321"
+    roles: [{ name: chain-reader, allow: ["oss:GetObject"], trust: { accounts: ["1234567890123456"] } }, { name: node-role }]
+instance: { region: cn-hangzhou, account: "6543210987654321", role: node-role }
+"#;
+
+/// A cluster whose operator reaches an emulator by the official names.
+pub(super) struct Place {
+    pub(super) stage: Arc<Stage>,
+    environment: Vec<(String, String)>,
+}
+
+impl Place {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let tls = certificate(&folder).unwrap();
+        let authority = tls.certificate.display().to_string();
+        let options = imm_emulator::Options {
+            tls: Some(tls),
+            ..imm_emulator::Options::default()
+        };
+        let seed = Seed::from_yaml(ACCOUNTS).unwrap();
+        let emulator = Emulator::start(seed, options).await.unwrap();
+        let proxy = proxy_to(emulator.address()).await.unwrap();
+        let environment = [
+            ("HTTPS_PROXY", format!("http://{proxy}")),
+            ("NO_PROXY", "127.0.0.1".to_owned()),
+            ("SSL_CERT_FILE", authority),
+        ];
+        Self {
+            stage: Stage::on_cloud(emulator).await,
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        }
+    }
+
+    pub(super) async fn operator(&self, flags: Vec<String>) -> Operator {
+        let mut options = OperatorOptions {
+            cloud_url: String::new(),
+            extra_env: self.environment.clone(),
+            ..self.stage.options("operator.log")
+        };
+        if flags.iter().any(|flag| flag == "--own-identity") {
+            let all = &mut options.extra_args;
+            let folder = all
+                .iter()
+                .position(|flag| flag == "--credentials-folder")
+                .unwrap();
+            all.drain(folder..=folder + 1);
+        }
+        options.extra_args.extend(flags);
+        Operator::start(options).await.unwrap()
+    }
+
+    /// Creates the buckets and the project of a case.
+    pub(super) async fn tenant(&self, case: Case) -> Tenant {
+        let seed = format!(
+            "buckets: [{{ {} }}]\nprojects: [{{ {} }}]",
+            case.bucket, case.project
+        );
+        let seed = Seed::from_yaml(&seed).unwrap();
+        let (bucket, project) = (seed.buckets[0].clone(), seed.projects[0].clone());
+        let tenant = Tenant::with_bucket(&self.stage, case.name, bucket.clone()).await;
+        let probed = BucketSeed {
+            name: format!("{}-probed", case.name),
+            region: REGION.to_owned(),
+            owner: ACCOUNT_B.to_owned(),
+            ..bucket
+        };
+        self.stage.cloud.add_bucket(probed.clone()).unwrap();
+        self.stage.add_project(ProjectSeed {
+            name: tenant.project.clone(),
+            ..project
+        });
+        for bucket in [&tenant.bucket, &probed.name] {
+            assert!(
+                self.stage
+                    .cloud
+                    .put_object(bucket, "a.jpg", "pixels", Some("0.5"))
+            );
+        }
+        tenant
+    }
+
+    /// Asks about a case, and returns the settings of the conclusion.
+    pub(super) async fn conclusion(&self, tenant: &Tenant, case: Case) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("manifest.yaml");
+        let (grant, job) = (grant(tenant, case), job(tenant));
+        let job = tenant.job("j", &[], &job);
+        std::fs::write(&manifest, format!("{}\n---\n{job}", tenant.grant("g", &grant))).unwrap();
+        let bucket = format!("{}-probed", case.name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
+        command
+            .args(["doctor", "-o", "json", "-f", "manifest.yaml", "--no-mask"])
+            .args(["--probe-bucket", &bucket, "--probe-object", "a.jpg"])
+            .args(["--i-own", &bucket, "--yes"])
+            .args(case.flags)
+            .current_dir(folder.path())
+            .env_clear()
+            .envs(self.environment.iter().cloned());
+        for (whose, who) in [("GRANT", "owner"), ("JOB", "caller"), ("SOURCE", "owner")] {
+            let name = format!("IMM_OPERATOR_{whose}_ACCESS_KEY");
+            command.env(format!("{name}_ID"), tenant.key_id(who));
+            command.env(format!("{name}_SECRET"), tenant.secret(who));
+        }
+        if case.flags.contains(&"ecs") {
+            command.args(["--metadata-address", &self.stage.cloud.address().to_string()]);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|_| panic!("{}: {text}{}", case.name, String::from_utf8_lossy(&output.stderr)));
+        let settings = report["conclusion"].as_array().unwrap().iter();
+        let settings: Vec<_> = settings
+            .map(|setting| {
+                let text = |name: &str| setting[name].as_str().unwrap().to_owned();
+                (text("setting"), text("value"))
+            })
+            .collect();
+        for (name, value) in case.expected {
+            let expected = ((*name).to_owned(), (*value).to_owned());
+            assert!(settings.contains(&expected), "{}: {report:#}", case.name);
+        }
+        assert_eq!(self.stage.cloud.policy(&bucket), None, "{}", case.name);
+        settings
+    }
+}
+
+fn grant(_tenant: &Tenant, case: Case) -> Value {
+    if case.flags.contains(&"ecs") {
+        json!({"credentials": {"source": "Operator", "secretRef": null}})
+    } else {
+        json!({})
+    }
+}
+
+fn job(tenant: &Tenant) -> Value {
+    let credentials = json!({"source": "Secret", "secretRef": {"name": "owner"}});
+    json!({"source": {"uris": null, "prefix": {"bucket": tenant.bucket, "prefix": "a", "credentials": credentials}},
+        "budget": {"maxRequests": 10}, "grantRef": {"name": "g"}})
+}
+
+/// Applies objects with the values of a conclusion, and waits for the score.
+pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, String)]) {
+    let (mut of_grant, mut of_job) = (grant(tenant, case), job(tenant));
+    let mut granted = true;
+    for (name, value) in settings {
+        match name.as_str() {
+            "grantee.principal" if value.starts_with("none") => granted = false,
+            "grantee.principal" => merge(&mut of_grant, &json!({"grantee": {"principal": value}})),
+            "grantee.roleName" => merge(&mut of_grant, &json!({"grantee": {"roleName": value}})),
+            "access.passRoleStatement" => {
+                merge(&mut of_grant, &json!({"access": {"passRoleStatement": value}}));
+            }
+            "grantWait.settleSeconds" => {
+                let seconds: u64 = value.parse().unwrap();
+                merge(&mut of_job, &json!({"grantWait": {"settleSeconds": seconds}}));
+            }
+            "endpoints" | "--oss-endpoint" => {}
+            other => panic!("{}: {other} is not followed", case.name),
+        }
+    }
+    if granted {
+        tenant.granted("g", &of_grant).await;
+    } else {
+        let link = json!({"role": "chain-reader", "assumeRoleFor": ACCOUNT_B});
+        let chain =
+            json!({"mode": "RoleChain", "roleChain": {"serviceRole": "chain-start", "chain": [link]}});
+        merge(
+            &mut of_job,
+            &json!({"grantRef": null, "grantWait": null, "access": chain}),
+        );
+    }
+    tenant.apply(&tenant.job("j", &[], &of_job)).await;
+    let job = tenant.until_true(JOB, "j", "Complete").await;
+    assert_eq!(job["status"]["items"]["succeeded"], 1, "{}", case.name);
+    // No call was denied before.
+    assert_eq!(job["status"]["requests"]["estimatedBillable"], 1, "{}", case.name);
+}
