@@ -25,6 +25,7 @@ use std::time::Duration;
 use kube::Client;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::connection::connect;
 use self::wiring::{Adapters, concurrent_lists};
@@ -142,6 +143,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
     let metrics = Arc::new(metrics::Metrics::default());
     metrics.started(now());
+    let _polling = settings.tenancy_rules.clone().map(|path| {
+        let alarm = Arc::clone(&metrics);
+        let polling = rules.clone().poll(path, move |good| alarm.set_rules_valid(good));
+        AbortOnDropHandle::new(tokio::spawn(polling))
+    });
     let ready = Arc::new(AtomicBool::new(false));
 
     // Probes and metrics are served until the process ends, so that the shutdown can be observed.
@@ -266,13 +272,10 @@ async fn lead(
     let controllers =
         Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);
-    let alarm = Arc::clone(&metrics);
     let fed = feed(
         watch(client, WatchedKind::Grants, &settings.namespaces),
         watch(client, WatchedKind::Jobs, &settings.namespaces),
-        rules.changes(settings.tenancy_rules.clone(), move |good| {
-            alarm.set_rules_valid(good);
-        }),
+        rules.changes(),
         lists,
         Arc::clone(&controllers.context),
         move || {

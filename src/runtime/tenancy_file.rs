@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use parking_lot::RwLock;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::core::tenancy::{TenancyRules, check_rules};
 
@@ -38,48 +38,48 @@ pub enum RulesError {
 /// The tenancy rules in force, shared by all clones.
 #[derive(Clone, Default)]
 pub struct CurrentRules {
-    current: Arc<RwLock<Arc<TenancyRules>>>,
+    current: watch::Sender<Arc<TenancyRules>>,
 }
 
 impl CurrentRules {
     /// Returns the rules in force.
     pub fn get(&self) -> Arc<TenancyRules> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.borrow())
     }
 
     /// Loads the rules from the file. At startup an error ends the process, because there are no earlier rules to use.
     pub async fn load(&self, path: &Path) -> Result<(), RulesError> {
         let rules = read_rules(path).await?;
-        *self.current.write() = Arc::new(rules);
+        self.current.send_replace(Arc::new(rules));
         Ok(())
     }
 
-    /// Yields an item each time the rules changed. Calls `alarm` after every read, with `true` if the file is valid.
-    pub fn changes(
-        self,
-        path: Option<PathBuf>,
-        alarm: impl Fn(bool) + Send + 'static,
-    ) -> impl Stream<Item = ()> + Send {
-        futures::stream::unfold((self, path, alarm), |(rules, path, alarm)| async move {
-            let Some(file) = path else {
-                return std::future::pending().await;
-            };
-            loop {
-                tokio::time::sleep(POLL_EVERY).await;
-                match read_rules(&file).await {
-                    Ok(new) if new != *rules.get() => {
-                        *rules.current.write() = Arc::new(new);
-                        tracing::info!("reloaded tenancy rules");
-                        alarm(true);
-                        return Some(((), (rules, Some(file), alarm)));
-                    }
-                    Ok(_) => alarm(true),
-                    Err(error) => {
-                        tracing::error!(%error, "failed to reload tenancy rules; the last valid rules stay in force");
-                        alarm(false);
-                    }
+    /// Reads the file again and again. Calls `alarm` after every read, with `true` if the file is valid. A standby needs this
+    /// too: the rules from its start can be old when it becomes the leader, and the file can be invalid by then.
+    pub async fn poll(self, path: PathBuf, alarm: impl Fn(bool) + Send) {
+        loop {
+            tokio::time::sleep(POLL_EVERY).await;
+            let read = read_rules(&path).await;
+            alarm(read.is_ok());
+            match read {
+                Ok(new) if new != *self.get() => {
+                    self.current.send_replace(Arc::new(new));
+                    tracing::info!("reloaded tenancy rules");
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "failed to reload tenancy rules; the last valid rules stay in force");
                 }
             }
+        }
+    }
+
+    /// Yields an item each time the rules have changed since this call.
+    pub fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
+        let changes = self.current.subscribe();
+        futures::stream::unfold(changes, |mut changes| async move {
+            changes.changed().await.ok()?;
+            Some(((), changes))
         })
     }
 }

@@ -13,6 +13,7 @@ mod leader {
     mod failover;
     mod installs;
     mod pair;
+    mod rules;
 
     pub fn main() -> std::process::ExitCode {
         crate::support::play::play_without_operator(crate::parts![
@@ -22,6 +23,7 @@ mod leader {
             together failover::a_rolling_update_loses_and_duplicates_nothing,
             together failover::a_killed_leader_is_replaced_within_the_lease_duration,
             together failover::a_live_leader_keeps_its_lease_and_exits_when_the_lease_is_taken,
+            together rules::a_standby_follows_the_rules_before_it_leads,
             together failover::a_write_of_a_frozen_leader_is_found_by_the_next_leader,
         ])
     }

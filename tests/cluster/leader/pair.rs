@@ -1,6 +1,7 @@
 //! A tenant whose grants are reconciled by processes of its own, which compete for a lease of their own. Many such pairs
 //! can run at the same time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,16 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Starts a process under a name, with a log of its own, for one tenant.
+    /// Starts a process under a name, with a log of its own, for one tenant, with its file of tenancy rules.
     pub async fn start(tenant: &Tenant, name: &str) -> Self {
         let stage = &tenant.stage;
-        let options = stage.options(&format!("operator-{name}-{}.log", stage.token()));
+        let mut options = stage.options(&format!("operator-{name}-{}.log", stage.token()));
+        let rules = rules_file(tenant);
+        if rules.is_file() {
+            let mut flags = options.extra_args.iter_mut();
+            assert!(flags.any(|flag| flag == "--tenancy-rules"));
+            *flags.next().unwrap() = rules.display().to_string();
+        }
         let only = ["--watch-namespaces".to_owned(), tenant.name.clone()];
         let options = OperatorOptions {
             leader_election: true,
@@ -64,6 +71,12 @@ impl Rival {
         let (_, metrics) = self.operator.admin_get("/metrics").await.unwrap();
         metrics.lines().any(|line| line == "immops_leader 1")
     }
+}
+
+/// Returns the path of the tenancy rules of a tenant's processes. If the file is missing, the rules of the stage apply.
+pub fn rules_file(tenant: &Tenant) -> PathBuf {
+    let folder = tenant.stage.plane.folder();
+    folder.join(format!("rules-of-{}.yaml", tenant.name))
 }
 
 /// Returns the namespace of the lease and the policy backups of a tenant's processes.
