@@ -147,6 +147,7 @@ impl JobWriter {
                 Err(_) => {}
             }
             if let Some(why) = self.refused.take() {
+                context.metrics.reports_rejected.inc();
                 let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
                 // This write may take effect although its answer is lost; only its content identifies it.
                 if write_status(context, &mut self.job, &status).await != WriteResult::Superseded {

@@ -107,7 +107,6 @@ async fn is_full(tenant: &Tenant) -> bool {
 }
 
 const IMAGES: usize = 600;
-
 /// Starts a job of six hundred images whose second report is rejected, and waits until the job reports that.
 async fn job_with_rejected_report(stage: &Arc<Stage>, name: &str) -> Tenant {
     let tenant = with_grant(stage, name).await;
@@ -130,6 +129,7 @@ async fn job_with_rejected_report(stage: &Arc<Stage>, name: &str) -> Tenant {
         .await;
     let [_, reason, message] = condition(&job, "ResultsStored");
     assert_eq!(reason, "ReportRejected", "{:?}", outcome(&job));
+    assert!(stage.metric("immops_reports_rejected_total", "").await > 0.0);
     assert!(
         message.to_lowercase().contains("imagescorereport"),
         "the message names the rejected object: {message}"
