@@ -15,11 +15,24 @@ pub struct ClusterArgs {
     /// Context of the kubeconfig. Default: its current context.
     #[arg(long)]
     context: Option<String>,
+    /// Cluster of the kubeconfig instead of that of the context.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// User of the kubeconfig instead of that of the context.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// User to impersonate, which the own user must be allowed to.
+    #[arg(long = "as", value_name = "USER")]
+    impersonate: Option<String>,
+    /// Group to impersonate. Can be repeated.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    impersonate_groups: Vec<String>,
 }
 
 impl ClusterArgs {
     /// Returns the options, with the environment variables that kubectl reads.
     pub fn options(&self) -> ConnectOptions {
+        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         let either = |upper: &str, lower: &str| variable(upper).or_else(|| variable(lower));
         let listed = variable("KUBECONFIG").map(|list| std::env::split_paths(&list).collect::<Vec<_>>());
         let listed = listed.map(|all| {
@@ -37,7 +50,11 @@ impl ClusterArgs {
                 .filter(|all: &Vec<_>| !all.is_empty())
                 .or_else(home)
                 .unwrap_or_default(),
-            context: self.context.clone().filter(|name| !name.is_empty()),
+            context: named(&self.context),
+            cluster: named(&self.cluster),
+            user: named(&self.user),
+            impersonate: named(&self.impersonate),
+            impersonate_groups: self.impersonate_groups.clone(),
             proxies: ProxyVariables {
                 https: either("HTTPS_PROXY", "https_proxy"),
                 http: either("HTTP_PROXY", "http_proxy"),

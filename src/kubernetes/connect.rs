@@ -30,6 +30,14 @@ pub struct ConnectOptions {
     pub kubeconfigs: Vec<PathBuf>,
     /// Context of the kubeconfig; `None` means its current context.
     pub context: Option<String>,
+    /// Cluster of the kubeconfig; `None` means that of the context.
+    pub cluster: Option<String>,
+    /// User of the kubeconfig; `None` means that of the context.
+    pub user: Option<String>,
+    /// User to impersonate instead of the one of the kubeconfig.
+    pub impersonate: Option<String>,
+    /// Groups to impersonate.
+    pub impersonate_groups: Vec<String>,
     /// The proxy variables of the environment.
     pub proxies: ProxyVariables,
 }
@@ -49,8 +57,11 @@ pub struct Connection {
 pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
     let (mut config, token) = match read_kubeconfigs(options)? {
         Some(kubeconfig) => config_of(kubeconfig, options)?,
-        None if options.context.is_some() => {
-            return Err("no kubeconfig file exists, so there is no context: set KUBECONFIG".to_owned());
+        None if options.context.is_some() || options.cluster.is_some() || options.user.is_some() => {
+            return Err(
+                "no kubeconfig file exists, so there is no context, cluster or user: set KUBECONFIG"
+                    .to_owned(),
+            );
         }
         // The files of the Pod need no proxy: the API server is in the same network.
         None => {
@@ -63,6 +74,10 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
             (config, None)
         }
     };
+    if options.impersonate.is_some() {
+        config.auth_info.impersonate.clone_from(&options.impersonate);
+        config.auth_info.impersonate_groups = Some(options.impersonate_groups.clone());
+    }
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     let namespace = config.default_namespace.clone();
@@ -143,21 +158,23 @@ fn config_of(
     options: &ConnectOptions,
 ) -> Result<(Config, Option<TokenSource>), String> {
     let (name, context) = context_of(&kubeconfig, options)?;
-    let found = kubeconfig
-        .clusters
-        .into_iter()
-        .find(|c| c.name == context.cluster);
-    let cluster = found.and_then(|c| c.cluster).ok_or_else(|| {
-        format!(
-            "context {name} names cluster {}, which does not exist",
-            context.cluster
-        )
-    })?;
+    let wanted = options.cluster.as_ref().unwrap_or(&context.cluster);
+    let found = kubeconfig.clusters.into_iter().find(|c| c.name == *wanted);
+    let cluster = found
+        .and_then(|c| c.cluster)
+        .ok_or_else(|| match &options.cluster {
+            Some(wanted) => format!("cluster {wanted} does not exist in the kubeconfig"),
+            None => format!("context {name} names cluster {wanted}, which does not exist"),
+        })?;
     // Like kubectl: without a user, requests are anonymous.
+    let wanted = options.user.as_ref().or(context.user.as_ref());
     let found = kubeconfig
         .auth_infos
         .into_iter()
-        .find(|u| Some(&u.name) == context.user.as_ref());
+        .find(|u| Some(&u.name) == wanted);
+    if let (Some(missing), None) = (&options.user, &found) {
+        return Err(format!("user {missing} does not exist in the kubeconfig"));
+    }
     let mut user = found.and_then(|u| u.auth_info).unwrap_or_default();
     let invalid =
         |what: &str, error: &dyn std::fmt::Display| format!("{what} of context {name} is invalid: {error}");

@@ -47,6 +47,7 @@ mod platform {
             together cluster_access::the_commands_read_kubeconfigs_as_kubectl_does,
             together cluster_access::a_command_that_cannot_reach_the_cluster_names_the_cause,
             together doctor::a_report_needs_no_more_than_the_rights_of_the_caller,
+            together cluster_access::another_user_is_impersonated_as_kubectl_does,
             together cluster_access::the_proxy_of_the_kubeconfig_is_used,
             together columns::probes_and_metrics_answer,
             together columns::every_field_is_explained,

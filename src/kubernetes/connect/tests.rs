@@ -57,6 +57,44 @@ fn missing_files_of_a_list_are_skipped_and_the_first_value_wins() {
 }
 
 #[test]
+fn cluster_and_user_replace_those_of_the_context() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good"), CONFIG).unwrap();
+    let good = options(folder.path(), &["good"]);
+    let (config, token) = loaded(&ConnectOptions {
+        cluster: Some("p".to_owned()),
+        ..good.clone()
+    })
+    .unwrap();
+    assert_eq!(config.cluster_url, "https://api.example.com/");
+    assert_eq!(
+        (config.default_namespace.as_str(), token.is_some()),
+        ("media", true)
+    );
+    let (_, token) = loaded(&ConnectOptions {
+        context: Some("two".to_owned()),
+        user: Some("u".to_owned()),
+        ..good.clone()
+    })
+    .unwrap();
+    assert!(token.is_some());
+    let cluster = ConnectOptions {
+        cluster: Some("x".to_owned()),
+        ..good.clone()
+    };
+    let user = ConnectOptions {
+        user: Some("x".to_owned()),
+        ..good
+    };
+    for (options, message) in [
+        (cluster, "cluster x does not exist in the kubeconfig"),
+        (user, "user x does not exist in the kubeconfig"),
+    ] {
+        assert_eq!(loaded(&options).unwrap_err(), message);
+    }
+}
+
+#[test]
 fn a_server_without_a_scheme_is_reached_over_http_as_in_kubectl() {
     let url = |server: &str| {
         server_url(&Cluster {

@@ -162,6 +162,19 @@ async fn serve_proxy(tunnels: Arc<AtomicUsize>) -> SocketAddr {
     address
 }
 
+pub async fn another_user_is_impersonated_as_kubectl_does(stage: Arc<Stage>) {
+    let config = stage.plane.kubeconfig().display().to_string();
+    for flags in [
+        &["--as", "nobody"][..],
+        &["--as", "admin", "--as-group", "nobodies"],
+    ] {
+        let said = results(config.clone(), flags).await;
+        assert!(said.contains("you need permission"), "{said}");
+    }
+    let said = results(config, &["--as", "admin", "--as-group", "system:masters"]).await;
+    assert!(said.contains("no ImageScoreJob default/nothing"), "{said}");
+}
+
 pub async fn the_proxy_of_the_kubeconfig_is_used(stage: Arc<Stage>) {
     let folder = tempfile::tempdir().unwrap();
     let tunnels = Arc::new(AtomicUsize::new(0));
