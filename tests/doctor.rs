@@ -16,6 +16,7 @@ mod doctor {
     mod probe_setup;
     mod probes;
     mod probing;
+    mod regions;
     mod report;
     mod revocation;
     mod setup;

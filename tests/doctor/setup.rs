@@ -115,15 +115,26 @@ pub(super) struct Run {
 impl World {
     /// Starts a world with switches of its bucket and its project, as members of the seed.
     pub(super) async fn new(bucket: &str, project: &str) -> Self {
+        let seed = SEED.replace("BUCKET", bucket).replace("PROJECT", project);
+        Self::of(&seed, REGION).await
+    }
+
+    /// Starts a world whose buckets and project are in another region.
+    pub(super) async fn in_region(region: &str) -> Self {
+        let seed = SEED.replace("BUCKET", "").replace("PROJECT", "");
+        Self::of(&seed.replace(REGION, region), region).await
+    }
+
+    /// Starts a world of a seed, with the names of the services in a region.
+    pub(super) async fn of(seed: &str, region: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let tls = certificate(folder.path()).unwrap();
-        let seed = SEED.replace("BUCKET", bucket).replace("PROJECT", project);
+        let tls = certificate(folder.path(), region).unwrap();
         let options = Options {
             tls: Some(tls),
             ..Options::default()
         };
-        let emulator = Emulator::start(Seed::from_yaml(&seed).unwrap(), options)
+        let emulator = Emulator::start(Seed::from_yaml(seed).unwrap(), options)
             .await
             .unwrap();
         let proxy = proxy_to(emulator.address()).await.unwrap();

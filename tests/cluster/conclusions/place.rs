@@ -30,7 +30,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
-        let tls = certificate(&folder).unwrap();
+        let tls = certificate(&folder, REGION).unwrap();
         let authority = tls.certificate.display().to_string();
         let options = imm_emulator::Options {
             tls: Some(tls),

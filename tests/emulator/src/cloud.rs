@@ -10,6 +10,7 @@ use crate::clock::{Clock, http_date, iso_millis};
 use crate::digest::random_hex;
 use crate::fault::{FaultAnswer, FaultEffect, Faults};
 use crate::hold::Holds;
+use crate::hosts;
 use crate::ledger::{Call, Counts, Ledger};
 use crate::nonces::Nonces;
 use crate::options::Options;
@@ -181,6 +182,9 @@ impl Cloud {
 
     async fn perform(&self, target: Target, request: &Request, call: &mut Call) -> Answer {
         let host = request.host().to_owned();
+        if !hosts::exists(&host, self.world().finance_regions) {
+            return no_such_host();
+        }
         match target {
             Target::Oss(address) => match oss::perform(self, &address, request, call) {
                 Ok(answer) => answer,
@@ -213,6 +217,14 @@ impl Cloud {
             .with("Date", http_date(self.clock.now()))
             .with("Server", server)
             .with(id, call.request_id.clone())
+    }
+}
+
+/// Answers as a proxy does for a host name that does not exist.
+fn no_such_host() -> Answer {
+    Answer {
+        code: Some("NoSuchHost".to_owned()),
+        ..Answer::of(502, "text/plain", "The cloud does not have this host.")
     }
 }
 

@@ -14,6 +14,7 @@ mod emulator;
 mod encoding;
 mod fault;
 mod hold;
+mod hosts;
 mod imm;
 mod ledger;
 mod metadata;

@@ -11,24 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::error::{HarnessError, Result};
 
-/// The names of the region of the tests, and of STS.
+/// The names of the services, without the domain.
 const NAMES: [&str; 9] = [
-    "oss-cn-hangzhou.aliyuncs.com",
-    "*.oss-cn-hangzhou.aliyuncs.com",
-    "oss-cn-hangzhou-internal.aliyuncs.com",
-    "*.oss-cn-hangzhou-internal.aliyuncs.com",
-    "cn-hangzhou.oss.aliyuncs.com",
-    "*.cn-hangzhou.oss.aliyuncs.com",
-    "imm.cn-hangzhou.aliyuncs.com",
-    "imm-vpc.cn-hangzhou.aliyuncs.com",
-    "sts.aliyuncs.com",
+    "oss-REGION",
+    "*.oss-REGION",
+    "oss-REGION-internal",
+    "*.oss-REGION-internal",
+    "REGION.oss",
+    "*.REGION.oss",
+    "imm.REGION",
+    "imm-vpc.REGION",
+    "sts",
 ];
 
-/// Writes `certificate.pem`, which is its own authority, and `key.pem`. Fails if a file cannot be written.
-pub fn certificate(folder: &Path) -> Result<TlsFiles> {
+/// Writes `certificate.pem`, which is its own authority, and `key.pem`, for the services of a region. Fails if a file cannot be
+/// written.
+pub fn certificate(folder: &Path, region: &str) -> Result<TlsFiles> {
     let failed = |error| HarnessError::io("writing a certificate")(error);
-    let own = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned))
-        .map_err(|error| failed(io::Error::other(error)))?;
+    let names = NAMES.map(|name| format!("{}.aliyuncs.com", name.replace("REGION", region)));
+    let own = rcgen::generate_simple_self_signed(names).map_err(|error| failed(io::Error::other(error)))?;
     let files = TlsFiles {
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),

@@ -2,6 +2,7 @@
 //! The order matters: `ali-oss` connects to an IP address and sends the real cloud's host name with the bucket in it.
 
 use crate::encoding::percent_decode;
+use crate::hosts;
 use crate::request::Request;
 
 /// The address of a request.
@@ -31,11 +32,10 @@ fn label<'a>(host: &'a str, base: &str) -> Option<&'a str> {
 fn cloud_host(host: &str) -> Option<(&str, Option<String>)> {
     let front = host.strip_suffix(".aliyuncs.com")?;
     let (label, endpoint) = front.rsplit_once('.').unwrap_or(("", front));
-    if let Some(name) = endpoint.strip_prefix("oss-") {
-        let region = name.strip_suffix("-internal").unwrap_or(name);
+    if let Some(region) = hosts::oss_region(endpoint) {
         return Some((
             label,
-            (!name.starts_with("accelerate")).then(|| region.to_owned()),
+            (!region.starts_with("accelerate")).then(|| region.to_owned()),
         ));
     }
     // Dual stack: {bucket}.{region}.oss.aliyuncs.com
@@ -99,6 +99,11 @@ mod tests {
             ),
             ("b-1.cn-hangzhou.oss.aliyuncs.com", "/a/b", Some("cn-hangzhou")),
             ("b-1.oss-accelerate.aliyuncs.com", "/a/b", None),
+            (
+                "b-1.oss-cn-hzfinance.aliyuncs.com",
+                "/a/b",
+                Some("cn-hangzhou-finance"),
+            ),
             ("127.0.0.1:9000", "/b-1/a/b", None),
             (".oss-cn-hangzhou.aliyuncs.com", "/b-1/a/b", Some("cn-hangzhou")),
         ] {

@@ -5,7 +5,9 @@ use super::AuthenticatedRequest;
 use crate::answer::{Answer, OssError};
 use crate::clock::iso_millis;
 use crate::encoding::{element, element_text};
+use crate::hosts;
 use crate::request::value_of;
+use crate::world::World;
 use crate::world::buckets::Bucket;
 
 fn owner(uid: &str) -> String {
@@ -20,17 +22,15 @@ fn grants() -> &'static str {
     "<AccessControlList><Grant>private</Grant></AccessControlList>"
 }
 
-fn facts(bucket: &Bucket) -> String {
+fn facts(bucket: &Bucket, world: &World) -> String {
+    let [public, internal] = hosts::oss_hosts(&bucket.region, world.finance_regions);
     [
         element("Name", &bucket.name),
         element("Location", &format!("oss-{}", bucket.region)),
         element("Region", &bucket.region),
         element("CreationDate", &iso_millis(bucket.created)),
-        element("ExtranetEndpoint", &format!("oss-{}.aliyuncs.com", bucket.region)),
-        element(
-            "IntranetEndpoint",
-            &format!("oss-{}-internal.aliyuncs.com", bucket.region),
-        ),
+        element("ExtranetEndpoint", &public),
+        element("IntranetEndpoint", &internal),
         element("StorageClass", "Standard"),
     ]
     .concat()
@@ -54,7 +54,7 @@ impl AuthenticatedRequest<'_> {
             },
         );
         let inner = [
-            &facts(bucket),
+            &facts(bucket, &world),
             "<DataRedundancyType>LRS</DataRedundancyType>",
             &owner(&bucket.owner),
             grants(),
@@ -95,7 +95,7 @@ impl AuthenticatedRequest<'_> {
             .filter(|bucket| bucket.owner == caller.account);
         let buckets: Vec<String> = own
             .filter(|bucket| bucket.name.starts_with(prefix))
-            .map(|bucket| format!("<Bucket>{}</Bucket>", facts(bucket)))
+            .map(|bucket| format!("<Bucket>{}</Bucket>", facts(bucket, &world)))
             .collect();
         let inner = [
             owner(&caller.account),

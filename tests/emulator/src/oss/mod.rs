@@ -14,6 +14,7 @@ use crate::answer::{Answer, OssError};
 use crate::cloud::Cloud;
 use crate::denial::{AccessDeniedDetail, Denial};
 use crate::digest::md5_base64;
+use crate::hosts;
 use crate::ledger::Call;
 use crate::policy::Context;
 use crate::request::{Request, value_of};
@@ -204,11 +205,12 @@ impl AuthenticatedRequest<'_> {
             .as_ref()
             .is_some_and(|region| *region != bucket.region);
         if elsewhere && self.action != "GetBucketInfo" {
+            let [public, _] = hosts::oss_hosts(&bucket.region, world.finance_regions);
             let message =
                 "The bucket you are attempting to access must be addressed using the specified endpoint.";
             return Err(OssError::denied(message)
                 .detail("BucketName", self.bucket.clone())
-                .detail("Endpoint", format!("oss-{}.aliyuncs.com", bucket.region)));
+                .detail("Endpoint", public));
         }
         if bucket.requester_pays && self.caller_does_not_pay(bucket) {
             let message = "The bucket is pay-by-requester and requires a valid x-oss-request-payer.";

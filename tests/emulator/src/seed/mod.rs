@@ -23,6 +23,9 @@ pub struct Seed {
     pub projects: Vec<ProjectSeed>,
     /// The ECS instance whose metadata service answers; a later seed replaces it.
     pub instance: Option<InstanceSeed>,
+    /// Whether the regions of the finance cloud have hosts of OSS of their own and no IMM, as in the cloud. Otherwise they
+    /// are like other regions. No later seed switches it off.
+    pub finance_regions: bool,
 }
 
 /// An ECS instance.

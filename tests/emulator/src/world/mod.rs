@@ -9,6 +9,7 @@ mod storage_class;
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::hosts;
 use crate::metadata::Instance;
 use crate::seed::{BucketSeed, ProjectSeed, Seed, SeedError};
 use accounts::{Account, Key, Session};
@@ -35,12 +36,14 @@ pub(crate) struct World {
     pub(crate) projects: BTreeMap<(String, String), Project>,
     pub(crate) lag: Lag,
     pub(crate) instance: Option<Instance>,
+    pub(crate) finance_regions: bool,
 }
 
 impl World {
     /// Adds a seed. An account that exists keeps its content and gains the new parts. Fails if the seed is
     /// inconsistent.
     pub(crate) fn add(&mut self, seed: Seed) -> Result<(), SeedError> {
+        self.finance_regions |= seed.finance_regions;
         for account in seed.accounts {
             if account.uid.is_empty() {
                 return Err(SeedError::Contradiction("an account has no uid".to_owned()));
@@ -94,6 +97,10 @@ impl World {
     pub(crate) fn add_project(&mut self, seed: ProjectSeed) -> Result<(), SeedError> {
         if !self.accounts.contains_key(&seed.account) {
             let message = format!("project {:?} belongs to no account of the seed", seed.name);
+            return Err(SeedError::Contradiction(message));
+        }
+        if self.finance_regions && hosts::is_finance(&seed.region) {
+            let message = format!("project {:?} is in a finance region, where IMM is not", seed.name);
             return Err(SeedError::Contradiction(message));
         }
         self.projects

@@ -22,6 +22,7 @@ mod pictures;
 mod policy_calls;
 mod program;
 mod ranges;
+mod regions;
 mod sessions;
 mod submissions;
 mod tokens;
