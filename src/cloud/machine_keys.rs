@@ -13,7 +13,7 @@ use super::answer::IssuedKeys;
 use super::classify;
 use super::client::{self, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
 use crate::core::endpoints::is_this_machine;
-use crate::core::validate::{check_region, check_role};
+use crate::core::validate::{check_region_id, check_role};
 use crate::ports::{AccessKeys, CloudError};
 
 /// Deadline of one request. Both services are on the machine or one hop away.
@@ -52,7 +52,7 @@ impl MetadataService {
     /// `Unanswered` with a code if the service does not answer, refuses, or names no region.
     pub async fn region(&self) -> Result<String, CloudError> {
         let region = self.text("region-id").await?;
-        match check_region("region", &region) {
+        match check_region_id("region", &region) {
             Ok(()) => Ok(region),
             Err(_) => Err(classify::unanswered("NoRegionInAnswer")),
         }

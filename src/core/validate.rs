@@ -56,8 +56,18 @@ pub fn check_uid(field: &'static str, uid: &str) -> Result<(), ValidationError> 
     )
 }
 
-/// Checks a region id such as `cn-hangzhou`.
+/// Checks the region of a bucket or a project, such as `cn-hangzhou`.
 pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationError> {
+    check_region_id(field, region)?;
+    ensure(
+        !region.contains("-finance"),
+        field,
+        "must not be a finance region: IMM is not available there, and OSS has other endpoints",
+    )
+}
+
+/// Checks a region id. Finance regions are regions too.
+pub fn check_region_id(field: &'static str, region: &str) -> Result<(), ValidationError> {
     let mut parts = region.split('-');
     let country = parts
         .next()
@@ -77,11 +87,6 @@ pub fn check_region(field: &'static str, region: &str) -> Result<(), ValidationE
         rest.last() != Some(&"internal"),
         field,
         "must be a region id such as cn-hangzhou, without the -internal suffix",
-    )?;
-    ensure(
-        !rest.iter().any(|part| part.starts_with("finance")),
-        field,
-        "must not be a finance region: IMM is not available there, and OSS has other endpoints",
     )
 }
 
@@ -227,6 +232,8 @@ mod tests {
             ("cn-internal", false),
         ] {
             assert_eq!(check_region("f", region).is_ok(), fine, "{region}");
+            let id = fine || region.contains("finance");
+            assert_eq!(check_region_id("f", region).is_ok(), id, "{region}");
         }
     }
 

@@ -51,6 +51,13 @@ fn the_environment_of_the_webhook_is_used_unless_a_flag_decides() {
     assert_eq!(used["sts"], "https://sts.cn-hangzhou.example.com/");
     let used = endpoints(&["--network=public"], WEBHOOK);
     assert_eq!(used["sts"], "https://sts.aliyuncs.com/");
+    // A cluster can be in a finance region, where STS has the usual names.
+    let finance = [
+        ("ALIBABA_CLOUD_STS_REGION", "cn-shanghai-finance-1"),
+        ("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED", "true"),
+    ];
+    let used = endpoints(&[], &finance);
+    assert_eq!(used["sts"], "https://sts-vpc.cn-shanghai-finance-1.aliyuncs.com/");
     let used = endpoints(&["--region=cn-beijing", "--network=internal"], WEBHOOK);
     assert_eq!(used["sts"], "https://sts-vpc.cn-beijing.aliyuncs.com/");
     let label = [

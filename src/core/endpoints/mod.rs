@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::place::{BucketPlace, ProjectPlace};
-use super::validate::check_region;
+use super::validate::{check_region, check_region_id};
 
 /// A setting that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -208,7 +208,7 @@ impl EndpointSettings {
     /// The first setting that cannot be used.
     pub fn resolve(&self, from_metadata: Option<String>) -> Result<Endpoints, EndpointError> {
         let named = self.region.named()?;
-        let measured = from_metadata.filter(|region| check_region("region", region).is_ok());
+        let measured = from_metadata.filter(|region| check_region_id("region", region).is_ok());
         let own_region = named.or(measured);
         let oss = Addresses::parse(OSS_FLAG, &self.oss, PUBLIC_OSS)?;
         let imm = Addresses::parse(IMM_FLAG, &self.imm, PUBLIC_IMM)?;

@@ -1,8 +1,8 @@
 //! The region that the operator itself runs in. Internal names of the cloud's services resolve in one region only, so it
-//! is asked for only when such a name is used.
+//! is asked for only when such a name is used. It can be a finance region: buckets and projects are in other regions then.
 
 use super::EndpointError;
-use crate::core::validate::check_region;
+use crate::core::validate::check_region_id;
 
 /// The places that can name the operator's own region, by precedence. Empty texts count as absent.
 #[derive(Clone, Debug, Default)]
@@ -29,14 +29,14 @@ impl RegionSources {
             ("ALIBABA_CLOUD_STS_REGION", &self.sts_region),
         ] {
             if let Some(region) = given(value.as_deref()) {
-                return match check_region("region", region) {
+                return match check_region_id("region", region) {
                     Ok(()) => Ok(Some(region.to_owned())),
                     Err(_) => Err(EndpointError::Region { source_name: source }),
                 };
             }
         }
         let labelled =
-            given(self.pod_label.as_deref()).filter(|region| check_region("region", region).is_ok());
+            given(self.pod_label.as_deref()).filter(|region| check_region_id("region", region).is_ok());
         Ok(labelled.map(ToOwned::to_owned))
     }
 }
@@ -62,6 +62,10 @@ mod tests {
             (sources("cn-a", "cn-b", "cn-c"), Some("cn-a")),
             (sources("", " cn-b\n", "cn-c"), Some("cn-b")),
             (sources("", "", "cn-c"), Some("cn-c")),
+            (
+                sources("", "cn-shanghai-finance-1", ""),
+                Some("cn-shanghai-finance-1"),
+            ),
             (sources("", "", ""), None),
             // The label of a cluster that is not on Alibaba Cloud.
             (sources("", "", "europe-west1"), None),
