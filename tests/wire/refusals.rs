@@ -17,7 +17,9 @@ async fn with_users() -> (Emulator, Cloud) {
     let accounts = "
 accounts:
   - uid: '6543210987654321'
-    keys: [{ id: reader, secret: canary-reader, user: '27000000000000001', allow: ['oss:GetBucketPolicy', 'sts:*'] }]
+    keys:
+      - { id: reader, secret: canary-reader, user: '27000000000000001', allow: ['oss:GetBucketPolicy', 'sts:*'] }
+      - { id: barred, secret: canary-barred, user: '27000000000000003', deny: ['oss:Put*'] }
     roles:
       - { name: writer }
       - { name: closed, trust: { services: [imm.aliyuncs.com] } }
@@ -93,7 +95,19 @@ async fn a_refusal_of_oss_names_side_action_and_type_of_the_caller() {
         "the session policy does not allow oss:PutBucketPolicy to a role session",
     );
 
-    let deny = r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":["oss:*"],"Principal":["27000000000000001"],"Resource":["acs:oss:*:6543210987654321:test-bucket-2024"]}]}"#;
+    let barred = |by| Refusal {
+        by: Some(by),
+        by_deny: true,
+        caller: Some(CallerType::RamUser),
+        action: Some("oss:PutBucketPolicy"),
+    };
+    check(
+        &put(&cloud, &keys("barred")).await,
+        barred(RefusedBy::RamPolicy),
+        "a RAM policy denies oss:PutBucketPolicy to a RAM user",
+    );
+
+    let deny = r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":["oss:*"],"Principal":["27000000000000001","27000000000000003"],"Resource":["acs:oss:*:6543210987654321:test-bucket-2024"]}]}"#;
     emulator.set_policy(BUCKET, Some(deny));
     let denied = put(&cloud, &keys("reader")).await;
     check(
@@ -106,6 +120,11 @@ async fn a_refusal_of_oss_names_side_action_and_type_of_the_caller() {
         "the bucket policy denies the call",
     );
     assert!(denied.refusal.fix().unwrap().contains("remove the Deny"));
+    check(
+        &put(&cloud, &keys("barred")).await,
+        barred(RefusedBy::RamAndBucketPolicy),
+        "a RAM policy and the bucket policy deny oss:PutBucketPolicy to a RAM user",
+    );
 }
 
 #[tokio::test]

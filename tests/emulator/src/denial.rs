@@ -5,6 +5,11 @@ use serde_json::Value;
 use crate::encoding::element;
 use crate::world::callers::{Caller, Identity};
 
+/// The type of the policies of a RAM user or role.
+pub(crate) const RAM_POLICY: &str = "AccountLevelIdentityBasedPolicy";
+/// The type of the policy of a session.
+pub(crate) const SESSION_POLICY: &str = "SessionPolicy";
+
 /// The policy that refuses an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
@@ -14,6 +19,10 @@ pub(crate) enum Denial {
     Session,
     /// The caller's RAM policies do not allow it.
     Ram,
+    /// A Deny statement of the caller's RAM policies.
+    RamDeny,
+    /// Deny statements of both the caller's RAM policies and the bucket policy.
+    RamAndBucketPolicy,
     /// The service does not say.
     Unnamed,
 }
@@ -23,19 +32,24 @@ pub(crate) enum Denial {
 pub(crate) struct AccessDeniedDetail(Vec<(&'static str, String)>);
 
 impl AccessDeniedDetail {
-    /// Returns the detail for an action that no policy of a type allows.
+    /// Returns the detail for an action that no policy of a type allows, or that RAM denies.
     pub(crate) fn new(policy_type: &str, action: &str, caller: &Caller) -> Self {
         let (principal, name) = match &caller.identity {
             Identity::Account => (None, caller.account.clone()),
             Identity::User(uid) => (Some("SubUser"), uid.clone()),
             Identity::Session { role, session } => (Some("AssumedRoleUser"), format!("{role}:{session}")),
         };
+        let kind = if policy_type == RAM_POLICY && caller.rights.deny(action) {
+            "ExplicitDeny"
+        } else {
+            "ImplicitDeny"
+        };
         let members = [
             ("PolicyType", Some(policy_type.to_owned())),
             ("AuthPrincipalOwnerId", Some(caller.account.clone())),
             ("AuthPrincipalType", principal.map(str::to_owned)),
             ("AuthPrincipalDisplayName", Some(name)),
-            ("NoPermissionType", Some("ImplicitDeny".to_owned())),
+            ("NoPermissionType", Some(kind.to_owned())),
             ("AuthAction", Some(action.to_owned())),
             // Nobody but RAM can read it, and clients must not show it.
             (

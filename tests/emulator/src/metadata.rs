@@ -9,7 +9,7 @@ use crate::clock::iso_seconds;
 use crate::cloud::Cloud;
 use crate::digest::random_hex;
 use crate::request::Request;
-use crate::seed::{InstanceSeed, SecretText};
+use crate::seed::{InstanceSeed, RoleSeed, SecretText};
 use crate::world::World;
 use crate::world::accounts::Session;
 
@@ -112,7 +112,7 @@ fn credentials(world: &mut World, now: Timestamp) -> Answer {
             account: instance.seed.account.clone(),
             role: instance.seed.role.clone(),
             name: "i-bp1emulated".to_owned(),
-            allow: role.and_then(|role| role.allow.clone()),
+            rights: role.map(RoleSeed::rights).unwrap_or_default(),
             policy: None,
         };
         world.sessions.insert(id.clone(), session);

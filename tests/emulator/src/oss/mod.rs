@@ -12,7 +12,7 @@ pub use address::Address;
 
 use crate::answer::{Answer, OssError};
 use crate::cloud::Cloud;
-use crate::denial::{AccessDeniedDetail, Denial};
+use crate::denial::{AccessDeniedDetail, Denial, RAM_POLICY, SESSION_POLICY};
 use crate::digest::md5_base64;
 use crate::hosts;
 use crate::ledger::Call;
@@ -235,8 +235,10 @@ impl AuthenticatedRequest<'_> {
         let lacks = |policy_type| caller.map(|caller| AccessDeniedDetail::new(policy_type, &right, caller));
         let (ec, missing) = match denial {
             Denial::BucketPolicy => ("0003-00000101", None),
-            Denial::Session => ("0003-00000202", lacks("SessionPolicy")),
-            Denial::Ram => ("0003-00000202", lacks("AccountLevelIdentityBasedPolicy")),
+            Denial::Session => ("0003-00000202", lacks(SESSION_POLICY)),
+            Denial::Ram => ("0003-00000202", lacks(RAM_POLICY)),
+            Denial::RamDeny => ("0003-00000201", lacks(RAM_POLICY)),
+            Denial::RamAndBucketPolicy => ("0003-00000203", lacks(RAM_POLICY)),
             Denial::Unnamed => ("0003-00000001", None),
         };
         Err(missing.into_iter().fold(error.ec(ec), OssError::missing))

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use objects::{ManySeed, ObjectSeed};
 
-use crate::policy::PrincipalReading;
+use crate::policy::{PrincipalReading, Rights};
 
 /// The initial content of the cloud. JSON is accepted too.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -89,6 +89,8 @@ pub struct KeySeed {
     pub token: Option<SecretText>,
     /// Action patterns that the key is allowed. Absent means all.
     pub allow: Option<Vec<String>>,
+    /// Action patterns that RAM denies the key.
+    pub deny: Vec<String>,
 }
 
 /// A RAM role.
@@ -101,6 +103,8 @@ pub struct RoleSeed {
     pub trust: Option<TrustSeed>,
     /// Action patterns that sessions of the role are allowed. Absent means all.
     pub allow: Option<Vec<String>>,
+    /// Action patterns that RAM denies sessions of the role.
+    pub deny: Vec<String>,
     /// The maximum session duration in seconds. Default 3600.
     pub max_session_seconds: Option<i64>,
 }
@@ -112,6 +116,11 @@ impl RoleSeed {
             let agreed = trust.external_id.as_deref();
             trust.accounts.iter().any(|one| one == account) && (agreed.is_none() || agreed == word)
         })
+    }
+
+    /// Returns what RAM lets sessions of the role do.
+    pub(crate) fn rights(&self) -> Rights {
+        Rights::new(self.allow.clone(), self.deny.clone())
     }
 
     /// Returns whether a cloud service may assume this role.
@@ -241,6 +250,8 @@ pub struct ProjectSeed {
     pub concurrency: Option<u32>,
     /// The latency of each `DetectImageScore` call, in milliseconds.
     pub latency_ms: u64,
+}
+
 }
 
 /// Deserializes a decimal written with or without quotes.

@@ -98,7 +98,7 @@ pub(super) fn open(
         account: account.to_owned(),
         role: role.name.clone(),
         name: name.to_owned(),
-        allow: role.allow.clone(),
+        rights: role.rights(),
         policy,
     };
     cloud.world().sessions.insert(id.clone(), session);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::World;
 use super::callers::{Caller, Identity};
-use crate::policy::Document;
+use crate::policy::{Document, Rights};
 use crate::seed::{AccountSeed, KeySeed, OidcProviderSeed, RoleSeed, SecretText};
 
 /// The role that IMM uses when a project names none. Every account has it.
@@ -43,7 +43,7 @@ pub(crate) struct Key {
     token: Option<SecretText>,
     account: String,
     user: Option<String>,
-    allow: Option<Vec<String>>,
+    rights: Rights,
 }
 
 impl Key {
@@ -54,7 +54,7 @@ impl Key {
             token: seed.token.clone(),
             account: account.to_owned(),
             user: seed.user.clone(),
-            allow: seed.allow.clone(),
+            rights: Rights::new(seed.allow.clone(), seed.deny.clone()),
         }
     }
 }
@@ -68,7 +68,7 @@ pub(crate) struct Session {
     pub(crate) account: String,
     pub(crate) role: String,
     pub(crate) name: String,
-    pub(crate) allow: Option<Vec<String>>,
+    pub(crate) rights: Rights,
     pub(crate) policy: Option<Document>,
 }
 
@@ -105,7 +105,7 @@ impl World {
             let caller = Caller {
                 account: session.account.clone(),
                 identity,
-                allow: session.allow.clone(),
+                rights: session.rights.clone(),
                 policy: session.policy.clone(),
             };
             return Ok((session.secret.clone(), caller));
@@ -116,7 +116,7 @@ impl World {
         let caller = Caller {
             account: key.account.clone(),
             identity,
-            allow: key.allow.clone(),
+            rights: key.rights.clone(),
             policy: None,
         };
         Ok((key.secret.clone(), caller))

@@ -5,11 +5,10 @@ use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
 use super::buckets::Bucket;
 use super::projects::Project;
-use crate::denial::{AccessDeniedDetail, Denial};
+use crate::denial::{AccessDeniedDetail, Denial, RAM_POLICY, SESSION_POLICY};
 use crate::digest::random_hex;
 use crate::policy::{
-    Access, Context, Decision, Document, PrincipalReading, Subject, decide, is_public, matches_ignoring_case,
-    session_allows,
+    Access, Context, Decision, Document, PrincipalReading, Rights, Subject, decide, is_public, session_allows,
 };
 use crate::seed::RoleSeed;
 
@@ -25,7 +24,7 @@ pub(crate) enum Identity {
 pub(crate) struct Caller {
     pub(crate) account: String,
     pub(crate) identity: Identity,
-    pub(crate) allow: Option<Vec<String>>,
+    pub(crate) rights: Rights,
     pub(crate) policy: Option<Document>,
 }
 
@@ -59,8 +58,7 @@ impl Caller {
 
     /// Returns whether the caller's own RAM permissions cover an action.
     pub(crate) fn has_right(&self, action: &str) -> bool {
-        let allows = |patterns: &Vec<String>| patterns.iter().any(|one| matches_ignoring_case(one, action));
-        self.allow.as_ref().is_none_or(allows)
+        self.rights.allow(action)
     }
 
     /// Returns whether the session policy allows the action. `true` if the session has no policy.
@@ -78,9 +76,9 @@ impl Caller {
     /// Returns what an error says if `may` refuses the action.
     pub(crate) fn missing_right(&self, action: &str) -> AccessDeniedDetail {
         let policy_type = if self.has_right(action) {
-            "SessionPolicy"
+            SESSION_POLICY
         } else {
-            "AccountLevelIdentityBasedPolicy"
+            RAM_POLICY
         };
         AccessDeniedDetail::new(policy_type, action, self)
     }
@@ -121,7 +119,7 @@ impl Caller {
                 role: role.name.clone(),
                 session: format!("imm-{}", random_hex(8)),
             },
-            allow: role.allow.clone(),
+            rights: role.rights(),
             policy: None,
         }
     }
@@ -164,8 +162,12 @@ impl World {
         let public = policy.is_some_and(|policy| is_public(policy, reading.session_wildcard()));
         let muted = public && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;
-        if said == Decision::Denied {
-            return Err(Denial::BucketPolicy);
+        let by_ram = caller.is_some_and(|caller| caller.rights.deny(action));
+        match (said == Decision::Denied, by_ram) {
+            (true, true) => return Err(Denial::RamAndBucketPolicy),
+            (true, false) => return Err(Denial::BucketPolicy),
+            (false, true) => return Err(Denial::RamDeny),
+            (false, false) => {}
         }
         match caller {
             None if granted => Ok(()),
