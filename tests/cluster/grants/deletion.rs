@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+use imm_emulator::{FaultAnswer, FaultEffect};
 use serde_json::json;
 
 use super::merging::FOREIGN;
@@ -83,22 +83,7 @@ pub async fn a_bucket_that_other_credentials_do_not_see_is_not_taken_for_missing
         .keys("caller")
         .replace(r#""name":"caller""#, r#""name":"owner""#);
     tenant.apply(&of_other).await;
-    let not_found = FaultAnswer {
-        status: 404,
-        code: "NoSuchBucket".to_owned(),
-        ..FaultAnswer::default()
-    };
-    let of_caller = FaultMatch {
-        bucket: Some(tenant.bucket.clone()),
-        access_key_id: Some(tenant.key_id("caller")),
-        ..FaultMatch::default()
-    };
-    stage.cloud.add_fault(Fault {
-        matching: of_caller,
-        skip: 0,
-        times: None,
-        effect: FaultEffect::Answer(not_found),
-    });
+    assert!(stage.cloud.hide_from_others(&tenant.bucket, true));
     // The credentials are read again.
     tenant.reconcile_until_reason("unseen", "BucketNotFound").await;
     tenant.delete(GRANT, "unseen").await;

@@ -237,6 +237,15 @@ impl Emulator {
         })
     }
 
+    /// Tells other accounts that a bucket does not exist, or not. Returns `false` if the bucket does not exist.
+    pub fn hide_from_others(&self, bucket: &str, hidden: bool) -> bool {
+        let mut world = self.cloud.world();
+        world.buckets.get_mut(bucket).is_some_and(|bucket| {
+            bucket.hidden_from_others = hidden;
+            true
+        })
+    }
+
     /// Opens or closes the public endpoint for the objects of a bucket. Returns `false` if the bucket does not exist.
     pub fn forbid_public_endpoint(&self, bucket: &str, forbidden: bool) -> bool {
         let mut world = self.cloud.world();

@@ -226,6 +226,9 @@ impl AuthenticatedRequest<'_> {
             Ok(()) => return Ok(bucket),
             Err(denial) => denial,
         };
+        if bucket.hidden_from_others && caller.is_some_and(|caller| caller.account != bucket.owner) {
+            return Err(no_such_bucket().detail("BucketName", self.bucket.clone()));
+        }
         let message = if caller.is_none() {
             "Anonymous access is forbidden for this operation."
         } else {

@@ -189,6 +189,8 @@ pub struct BucketSeed {
     pub security_deny: bool,
     /// Whether the public endpoint serves no objects of this bucket, as for accounts that use OSS since March 2025.
     pub public_endpoint_forbidden: bool,
+    /// Whether other accounts are told that the bucket does not exist, unless they are allowed the call.
+    pub hidden_from_others: bool,
     /// Whether the bucket is pay-by-requester: it rejects other accounts that do not accept the costs.
     pub requester_pays: bool,
     /// How long a change of the settings locks them, in milliseconds. Another change is rejected meanwhile.
@@ -215,6 +217,7 @@ impl Default for BucketSeed {
             principals: PrincipalReading::default(),
             security_deny: false,
             public_endpoint_forbidden: false,
+            hidden_from_others: false,
             requester_pays: false,
             settings_lock_ms: 0,
             policy_enforcement_ms: 0,

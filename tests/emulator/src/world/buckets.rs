@@ -175,6 +175,7 @@ impl SettingsLock {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a seed")]
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) region: String,
@@ -182,6 +183,7 @@ pub(crate) struct Bucket {
     pub(crate) block_public_access: bool,
     pub(crate) principals: PrincipalReading,
     pub(crate) public_endpoint_forbidden: bool,
+    pub(crate) hidden_from_others: bool,
     pub(crate) requester_pays: bool,
     pub(crate) settings: SettingsLock,
     pub(crate) created: jiff::Timestamp,
@@ -210,6 +212,7 @@ impl Bucket {
             block_public_access: seed.block_public_access,
             principals: seed.principals,
             public_endpoint_forbidden: seed.public_endpoint_forbidden,
+            hidden_from_others: seed.hidden_from_others,
             requester_pays: seed.requester_pays,
             settings: SettingsLock {
                 lasts: Duration::from_millis(seed.settings_lock_ms),
