@@ -1,11 +1,11 @@
 //! Why the cloud refuses a call: the operator knows the side, the action and the type of the caller, and nothing else.
 
-use imm_emulator::{Emulator, Fault, FaultAnswer, FaultEffect, Options, Seed};
-use imm_operator::api::JobAccess;
+use imm_emulator::{Emulator, Options, Seed};
+use imm_operator::api::{JobAccess, RequestPayer};
 use imm_operator::cloud::Cloud;
 use imm_operator::core::place::BucketPlace;
 use imm_operator::core::refusal::{CallerType, Refusal, RefusedBy};
-use imm_operator::ports::{AccessKeys, CloudError, RoleSession};
+use imm_operator::ports::{AccessKeys, CloudError, ListPosition, RoleSession};
 use k8s_openapi::jiff::Timestamp;
 
 use super::formats::{caller, client, emulator, project};
@@ -130,18 +130,19 @@ async fn a_refusal_of_oss_names_side_action_and_type_of_the_caller() {
 #[tokio::test]
 async fn a_closed_public_endpoint_is_named() {
     let (emulator, cloud) = with_users().await;
-    let closed = FaultAnswer {
-        status: 400,
-        code: "PublicEndpointForbidden".to_owned(),
-        ec: Some("0048-00000401".to_owned()),
-        ..FaultAnswer::default()
+    emulator.forbid_public_endpoint(BUCKET, true);
+    let bucket = BucketPlace::new(BUCKET, "cn-hangzhou").unwrap();
+    let now = Timestamp::now();
+    let own = keys("barred");
+    cloud.get_policy(&bucket, &own, now).await.unwrap();
+    let first = ListPosition {
+        max_keys: 1,
+        ..ListPosition::default()
     };
-    emulator.add_fault(Fault::on_action(
-        "PutBucketPolicy",
-        1,
-        FaultEffect::Answer(closed),
-    ));
-    let error = put(&cloud, &keys("reader")).await;
+    let page = cloud
+        .list_objects(&bucket, "", &first, RequestPayer::BucketOwner, &own, now)
+        .await;
+    let error = page.err().unwrap();
     check(
         &error,
         Refusal {

@@ -10,7 +10,7 @@ use super::fixtures::{
     results_of, set_speed, until_finished, with_grant,
 };
 use super::scoring::{gallery, over};
-use crate::support::{Stage, Tenant, condition};
+use crate::support::{ACCOUNT_B, Stage, Tenant, condition};
 
 /// Returns IMM's error for a project that does not exist.
 fn no_project() -> FaultEffect {
@@ -194,6 +194,13 @@ pub async fn a_word_about_regions_after_the_first_score_concerns_one_image(stage
     for key in &keys {
         assert!(stage.cloud.put_object(&tenant.bucket, key, "pixels", Some("0.5")));
     }
+    let elsewhere = BucketSeed {
+        name: "region-word-elsewhere".to_owned(),
+        region: "cn-beijing".to_owned(),
+        owner: ACCOUNT_B.to_owned(),
+        ..BucketSeed::default()
+    };
+    stage.cloud.add_bucket(elsewhere).unwrap();
     let unsupported = FaultAnswer {
         status: 400,
         code: "InvalidArgument".to_owned(),
@@ -206,4 +213,17 @@ pub async fn a_word_about_regions_after_the_first_score_concerns_one_image(stage
     let job = until_finished(&tenant, "region-word").await;
     assert_eq!(outcome(&job), ["Complete", "CompletedWithFailures"]);
     assert_eq!(tenant.scores().len(), 6);
+
+    // An image in a bucket of another region.
+    let uris = [
+        format!("oss://{}/0.jpg", tenant.bucket),
+        "oss://region-word-elsewhere/1.jpg".to_owned(),
+        format!("oss://{}/2.jpg", tenant.bucket),
+    ];
+    let changes = json!({"grantRef": null, "maxFailedItems": 1, "source": {"uris": uris}});
+    tenant.apply(&over(&tenant, "two-regions", &keys, &changes)).await;
+    let job = until_finished(&tenant, "two-regions").await;
+    assert_eq!(outcome(&job), ["Complete", "CompletedWithFailures"]);
+    assert_eq!(job["status"]["failures"][0]["code"], "InvalidArgument");
+    assert_eq!(item_counts(&job, ["succeeded", "failed", "skipped"]), [2, 1, 0]);
 }

@@ -15,16 +15,7 @@ use crate::support::{Stage, Tenant, condition};
 pub async fn a_grant_that_oss_enforces_late_costs_one_denied_call_for_all_its_jobs(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "enforced-late").await;
     // OSS does not enforce the policy yet when IMM reads the first image.
-    stage.cloud.add_fault(Fault {
-        matching: FaultMatch {
-            action: Some("DetectImageScore".to_owned()),
-            bucket: Some(tenant.bucket.clone()),
-            ..FaultMatch::default()
-        },
-        skip: 0,
-        times: Some(1),
-        effect: answer(403, "AccessDenied"),
-    });
+    assert!(stage.cloud.enforce_without_newest(&tenant.bucket, 1));
     tenant.granted("grant", &json!({})).await;
     let changes = json!({"grantRef": {"name": "grant"}, "grantWait": {"settleSeconds": 0}});
     for name in ["first", "second"] {
@@ -38,6 +29,7 @@ pub async fn a_grant_that_oss_enforces_late_costs_one_denied_call_for_all_its_jo
         if name == "first" {
             let waits = |job: &Value| condition(job, "GrantReady")[2].contains("trying again at");
             tenant.until(JOB, name, "the wait for OSS", waits).await;
+            assert!(stage.cloud.enforce_without_newest(&tenant.bucket, 0));
         }
     }
     let waits = |job: &Value| condition(job, "GrantReady")[2].contains("Another job is trying");

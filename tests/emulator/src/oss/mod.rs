@@ -197,7 +197,7 @@ impl AuthenticatedRequest<'_> {
             .ok_or_else(|| no_such_bucket().detail("BucketName", self.bucket.clone()))?;
         let of_object = self.key.is_some() || self.action.starts_with("ListObjects");
         if of_object && bucket.public_endpoint_forbidden && !self.request.host().contains("-internal") {
-            let message = "The public endpoint of OSS does not serve this bucket; use a CNAME.";
+            let message = "Not allowed using the OSS public endpoint, please use CNAME instead";
             return Err(OssError::new(400, "PublicEndpointForbidden", message).ec("0048-00000401"));
         }
         let elsewhere = self
