@@ -62,10 +62,13 @@ pub fn other_service_role(project: &ProjectRef, granted: &str, role: &str) -> En
     End::Failed(JobReason::GrantMismatch, message)
 }
 
+/// The right to give IMM a role. The caller needs it, not the role that reads the image.
+const PASS_ROLE: &str = "ram:PassRole";
+
 /// Whether a denied call names the caller. Other codes may stand for the caller or for the role that reads the image.
 pub fn names_caller(error: &CloudError) -> bool {
     match error.refusal.action {
-        Some(action) => action.starts_with("imm:"),
+        Some(action) => action.starts_with("imm:") || action == PASS_ROLE,
         None => error.code.starts_with("NoPermission"),
     }
 }
@@ -73,7 +76,18 @@ pub fn names_caller(error: &CloudError) -> bool {
 /// IMM denied a call.
 pub fn permission_denied(project: &ProjectRef, identity: &Identity, error: &CloudError) -> End {
     let (project, whose, reference) = (&project.name, identity.describe(), error.code_and_refusal());
-    let message = if names_caller(error) {
+    let message = if error.refusal.action == Some(PASS_ROLE) {
+        let of_operator = identity.uses_sts_session() && error.refusal.by == Some(RefusedBy::SessionPolicy);
+        let fix = if of_operator {
+            // The operator's session policies allow it for a role that the job names only.
+            "use credentials with source: Secret and without assumeRole, and limit their permissions in RAM"
+        } else {
+            error.refusal.fix().unwrap_or("allow it")
+        };
+        format!(
+            "The caller, {whose}, lacks ram:PassRole on the service role of project {project}, or on the first role of the chain ({reference}): {fix}, then create another job"
+        )
+    } else if names_caller(error) {
         let fix = error.refusal.fix().unwrap_or("allow it");
         format!(
             "The caller, {whose}, lacks imm:DetectImageScore on project {project} ({reference}): {fix}, then create another job"
@@ -253,11 +267,21 @@ mod tests {
             let error = error(CloudErrorKind::AccessDenied, code, action);
             message(permission_denied(&job.project, &identity, &error))
         };
-        for of_caller in [
-            denied("NoPermission.User", None),
-            denied("AccessDenied", Some("imm:DetectImageScore")),
+        for (of_caller, right) in [
+            (denied("NoPermission.User", None), "lacks imm:DetectImageScore"),
+            (
+                denied("AccessDenied", Some("imm:DetectImageScore")),
+                "lacks imm:DetectImageScore",
+            ),
+            (
+                denied("NoPermission", Some("ram:PassRole")),
+                "lacks ram:PassRole on the service role",
+            ),
         ] {
-            assert!(of_caller.starts_with("The caller, "), "{of_caller}");
+            assert!(
+                of_caller.starts_with("The caller, ") && of_caller.contains(right),
+                "{of_caller}"
+            );
         }
         for of_either in [
             denied("AccessDenied", None),
@@ -267,6 +291,24 @@ mod tests {
                 of_either.contains("allow oss:GetObject on the image"),
                 "{of_either}"
             );
+        }
+    }
+
+    #[test]
+    fn a_session_of_the_operator_that_may_not_pass_a_role_needs_other_credentials() {
+        let role = json!({"source": "Secret", "secretRef": {"name": "keys"},
+            "assumeRole": {"roleARN": "acs:ram::1234567890123456:role/scorer"}});
+        let direct = json!({"source": "Secret", "secretRef": {"name": "keys"}});
+        for (credentials, part) in [
+            (role, "without assumeRole"),
+            (direct, "use a session whose own policy allows it"),
+        ] {
+            let job = spec_with(&json!({"credentials": credentials}));
+            let identity = Identity::of("media", &job.credentials).unwrap();
+            let mut error = error(CloudErrorKind::AccessDenied, "NoPermission", Some("ram:PassRole"));
+            error.refusal.by = Some(RefusedBy::SessionPolicy);
+            let message = message(permission_denied(&job.project, &identity, &error));
+            assert!(message.contains(part), "{message}");
         }
     }
 
