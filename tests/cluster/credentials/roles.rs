@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imm_emulator::seed::{AccountSeed, RoleSeed, TrustSeed};
+use imm_emulator::seed::{AccountSeed, PassedRole, RoleSeed, TrustSeed};
 use imm_emulator::{ProjectSeed, Seed};
 use serde_json::json;
 
@@ -118,11 +118,22 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
     }
 
     // The session may pass the role that the job names, and no other one.
+    let roles = format!(
+        "accounts: [{{uid: '{ACCOUNT_A}', roles: [{{name: chain-start, allow: ['sts:AssumeRole'], trust: {{services: [imm.aliyuncs.com]}}}}]}}, \
+         {{uid: '{ACCOUNT_B}', roles: [{{name: reader, allow: ['oss:GetObject'], trust: {{accounts: ['{ACCOUNT_A}']}}}}]}}]"
+    );
+    stage.cloud.add(Seed::from_yaml(&roles).unwrap()).unwrap();
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        caller_passes: PassedRole::NamedRole,
+        ..ProjectSeed::default()
+    });
+    let image = format!("{}.jpg", tenant.project);
     let link = json!({"role": "reader", "assumeRoleFor": ACCOUNT_B});
     let chain = json!({"credentials": {"assumeRole": {"roleARN": arn}},
         "access": {"mode": "RoleChain", "roleChain": {"serviceRole": "chain-start", "chain": [link]}}});
-    tenant.apply(&tenant.job("chained", &["a.jpg"], &chain)).await;
-    tenant.until_true(JOB, "chained", "Failed").await;
+    tenant.apply(&tenant.job("chained", &[&image], &chain)).await;
+    tenant.until_true(JOB, "chained", "Complete").await;
     let chained = tenant.scores().pop().unwrap().access_key_id.unwrap();
     for (key, role, allowed) in [
         (&chained, "chain-start", true),
@@ -133,6 +144,30 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
         let lets = stage.cloud.session_lets_on(key, "ram:PassRole", &resource);
         assert_eq!(lets, Some(allowed), "{role}");
     }
+
+    // Where IMM also requires it for the role of the project, a session is refused, and a key is not.
+    stage.add_project(ProjectSeed {
+        name: tenant.project.clone(),
+        caller_passes: PassedRole::EveryRole,
+        ..ProjectSeed::default()
+    });
+    let granted = json!({"grantRef": {"name": "scorer"}, "grantWait": {"settleSeconds": 0}});
+    let mut by_session = granted.clone();
+    by_session["credentials"] = json!({"assumeRole": {"roleARN": arn}});
+    tenant
+        .apply(&tenant.job("by-session", &[&image], &by_session))
+        .await;
+    let job = tenant.until_true(JOB, "by-session", "Failed").await;
+    let [_, reason, message] = condition(&job, "Failed");
+    assert_eq!(reason, "PermissionDenied");
+    for part in [
+        "the session policy does not allow ram:PassRole",
+        "without assumeRole",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    tenant.apply(&tenant.job("by-key", &[&image], &granted)).await;
+    tenant.until_true(JOB, "by-key", "Complete").await;
 }
 
 // D10

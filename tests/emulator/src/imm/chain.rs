@@ -77,6 +77,11 @@ impl CredentialConfig {
         Ok(Some(config))
     }
 
+    /// Returns the name of the role of the project's account with which the chain begins.
+    pub(super) fn service_role(&self) -> &str {
+        &self.service_role
+    }
+
     /// Returns the last session of the chain, which starts in the project's account. Fails if a role is missing or does
     /// not trust the previous one.
     pub(super) fn session(self, world: &World, account: &str) -> Result<Caller, RpcError> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::chain::CredentialConfig;
-use super::{enter_project, throttled};
+use super::{check_passing, enter_project, throttled};
 use crate::answer::{Answer, RpcError};
 use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::policy::Context;
 use crate::rpc::{RpcRequest, source};
+use crate::seed::PassedRole;
 use crate::world::buckets::Content;
 use crate::world::callers::Caller;
 
@@ -56,7 +57,7 @@ pub(super) async fn detect_image_score(
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let score = match read_source(cloud, order, &place.project, call)? {
+    let score = match read_source(cloud, order, caller, &place.project, call)? {
         Source::Scored(score) => Some(score),
         // Decoding a large picture is slow, so it runs on a blocking thread.
         Source::Picture(content) => tokio::task::spawn_blocking(move || content.score())
@@ -83,6 +84,7 @@ pub(super) async fn detect_image_score(
 fn read_source(
     cloud: &Cloud,
     order: &RpcRequest,
+    caller: &Caller,
     project: &(String, String),
     call: &mut Call,
 ) -> Result<Source, RpcError> {
@@ -114,6 +116,12 @@ fn read_source(
         RpcError::new(403, "AccessDenied", message)
     };
     let own = &project.service_role;
+    let passed = match (project.caller_passes, &config) {
+        (PassedRole::NamedRole | PassedRole::EveryRole, Some(config)) => Some(config.service_role()),
+        (PassedRole::EveryRole, None) => Some(own.as_str()),
+        (PassedRole::NamedRole, None) | (PassedRole::Nothing, _) => None,
+    };
+    passed.map_or(Ok(()), |role| check_passing(caller, role))?;
     let role = match config {
         Some(config) => config.session(&world, &project.account)?,
         None => Caller::service_session(&world, &project.account, own)

@@ -48,6 +48,16 @@ fn check_right(caller: &Caller, action: &str, region: &str, project: &str) -> Re
     Err(RpcError::new(403, "NoPermission", message).missing(caller.missing_right(&action)))
 }
 
+/// Fails with `NoPermission` if the caller may not pass a role of its account to IMM.
+fn check_passing(caller: &Caller, role: &str) -> Result<(), RpcError> {
+    let resource = format!("acs:ram::{}:role/{role}", caller.account);
+    if caller.may("ram:PassRole", &resource) {
+        return Ok(());
+    }
+    let message = format!("You are not authorized to pass the role {resource}.");
+    Err(RpcError::new(403, "NoPermission", message).missing(caller.missing_right("ram:PassRole")))
+}
+
 fn throttled(cloud: &Cloud, what: &str) -> RpcError {
     RpcError {
         retry_after_ms: cloud.options.throttle_retry_after_ms,

@@ -247,6 +247,8 @@ pub struct ProjectSeed {
     pub session_name: Option<String>,
     /// Whether the project reads only objects of buckets whose policy has a `ram:PassRole` statement.
     pub pass_role_required: bool,
+    /// Which role the caller must have `ram:PassRole` on.
+    pub caller_passes: PassedRole,
     /// Requests per second. Default 100.
     pub queries_per_second: Option<u32>,
     /// Requests in flight. Default 100.
@@ -255,6 +257,17 @@ pub struct ProjectSeed {
     pub latency_ms: u64,
 }
 
+/// The role that IMM requires `ram:PassRole` on from its caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PassedRole {
+    /// None.
+    #[default]
+    Nothing,
+    /// The service role that a `CredentialConfig` names.
+    NamedRole,
+    /// The service role that a `CredentialConfig` names, otherwise that of the project.
+    EveryRole,
 }
 
 /// Deserializes a decimal written with or without quotes.

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::accounts::DEFAULT_SERVICE_ROLE;
-use crate::seed::ProjectSeed;
+use crate::seed::{PassedRole, ProjectSeed};
 
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -16,6 +16,7 @@ pub(crate) struct Project {
     pub(crate) principal_role: Option<String>,
     pub(crate) session_name: Option<String>,
     pub(crate) pass_role_required: bool,
+    pub(crate) caller_passes: PassedRole,
     pub(crate) queries_per_second: u32,
     pub(crate) concurrency: u32,
     pub(crate) latency: Duration,
@@ -38,6 +39,7 @@ impl Project {
             principal_role: seed.principal_role,
             session_name: seed.session_name,
             pass_role_required: seed.pass_role_required,
+            caller_passes: seed.caller_passes,
             queries_per_second: seed.queries_per_second.unwrap_or(100),
             concurrency: seed.concurrency.unwrap_or(100),
             latency: Duration::from_millis(seed.latency_ms),

@@ -1,10 +1,11 @@
 //! `CredentialConfig`: an object read as the last role of a chain, and every way in which a chain can be invalid.
 //! The bucket never has a policy, so only the chain can allow the read.
 
+use imm_emulator::seed::PassedRole;
 use imm_emulator::{Emulator, Options, ProjectSeed, Seed};
 use serde_json::{Value, json};
 
-use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, Reply, started};
+use crate::client::{ACCOUNT_A, ACCOUNT_B, BUCKET, Client, Reply, grant_policy, started};
 
 /// Roles in both accounts. The name of an invalid role is its defect.
 const ROLES: &str = r#"
@@ -14,6 +15,9 @@ accounts:
       - { name: first, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }
       - { name: idle, allow: ["oss:*"], trust: { services: [imm.aliyuncs.com] } }
       - { name: private, allow: ["sts:AssumeRole"] }
+    keys:
+      - { id: passer, secret: canary-passer, user: "1", allow: ["imm:*", "ram:PassRole"] }
+      - { id: user, secret: canary-user, user: "2", allow: ["imm:*"] }
   - uid: "6543210987654321"
     roles:
       - { name: reader, allow: ["oss:GetObject"], trust: { accounts: ["1234567890123456"] } }
@@ -162,6 +166,52 @@ async fn a_bucket_policy_may_still_deny_the_last_role() {
     );
     emulator.set_policy(BUCKET, None);
     assert_eq!(score(&emulator, &chain("first", "reader")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_project_may_demand_that_its_callers_may_pass_the_service_role() {
+    let emulator = cloud().await;
+    let uri = format!("oss://{BUCKET}/test-object.jpg");
+    let config = chain("first", "reader");
+    let parameters = [
+        ("ProjectName", "immtest"),
+        ("SourceURI", uri.as_str()),
+        ("CredentialConfig", config.as_str()),
+    ];
+    let user = Client::new(&emulator, "user", "canary-user");
+    let passer = Client::new(&emulator, "passer", "canary-passer");
+    for (demanded, statuses) in [
+        (PassedRole::Nothing, [200, 200]),
+        (PassedRole::EveryRole, [403, 200]),
+        (PassedRole::NamedRole, [403, 200]),
+    ] {
+        let project = ProjectSeed {
+            name: "immtest".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            account: ACCOUNT_A.to_owned(),
+            caller_passes: demanded,
+            ..ProjectSeed::default()
+        };
+        emulator.add_project(project).unwrap();
+        for (client, status) in [&user, &passer].into_iter().zip(statuses) {
+            let reply = client.imm("DetectImageScore", &parameters).await;
+            assert_eq!(reply.status, status, "{}", reply.text());
+            if status == 403 {
+                assert_eq!(reply.code(), "NoPermission");
+                assert_eq!(reply.json()["AccessDeniedDetail"]["AuthAction"], "ram:PassRole");
+            }
+        }
+    }
+    // A call without a config names no role.
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    let reply = user.imm("DetectImageScore", &parameters[..2]).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let every = "projects: [{name: immtest, region: cn-hangzhou, account: '1234567890123456', callerPasses: everyRole}]";
+    emulator.add(Seed::from_yaml(every).unwrap()).unwrap();
+    for (client, status) in [(&user, 403), (&passer, 200)] {
+        let reply = client.imm("DetectImageScore", &parameters[..2]).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
 }
 
 #[tokio::test]
