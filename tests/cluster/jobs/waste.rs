@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use imm_emulator::{Fault, FaultMatch, ManySeed, StorageClass};
+use imm_emulator::{ManySeed, Seed, StorageClass};
 use serde_json::{Value, json};
 
 use super::fixtures::{
     add_score_fault, answer, assert_counts, item_counts, prefix_job, put_images, results_of, with_grant,
 };
 use crate::support::tenant::JOB;
-use crate::support::{Stage, Tenant, condition};
+use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage, Tenant, condition};
 
 // C8
 pub async fn a_grant_that_oss_enforces_late_costs_one_denied_call_for_all_its_jobs(stage: Arc<Stage>) {
@@ -161,12 +161,14 @@ pub async fn objects_that_cannot_be_scored_cost_no_call_unless_they_are_included
     );
 }
 
-// J6
+// J6, C23
 pub async fn an_image_that_is_denied_alone_fails_and_the_others_are_scored(stage: Arc<Stage>) {
     let tenant = with_grant(&stage, "kms").await;
     put_images(&tenant, 300, Some("0.5"));
-    add_score_fault(&tenant, "00007.jpg", None, answer(403, "AccessDenied"));
-    add_score_fault(&tenant, "00299.jpg", None, answer(403, "AccessDenied"));
+    let encrypted = ["photos/0000007.jpg", "photos/0000299.jpg"];
+    for key in encrypted {
+        assert!(stage.cloud.encrypt_with_key_of(ACCOUNT_B, &tenant.bucket, key));
+    }
     let most = json!({"maxFailedItems": 2, "parallelism": 4});
     tenant.apply(&prefix_job(&tenant, "kms", &json!({}), &most)).await;
     let job = tenant.until_true(JOB, "kms", "Complete").await;
@@ -174,4 +176,17 @@ pub async fn an_image_that_is_denied_alone_fails_and_the_others_are_scored(stage
     assert_eq!([&items["succeeded"], &items["failed"]], [298, 2]);
     assert_eq!(job["status"]["failures"][0]["code"], "AccessDenied");
     assert_eq!(tenant.scores().len(), 302, "each of the two was called twice");
+
+    // A role of the bucket owner account can have a right to the key.
+    let roles = format!(
+        "accounts: [{{uid: '{ACCOUNT_A}', roles: [{{name: kms-start, allow: ['sts:AssumeRole'], trust: {{services: [imm.aliyuncs.com]}}}}]}}, \
+         {{uid: '{ACCOUNT_B}', roles: [{{name: kms-reader, allow: ['oss:GetObject', 'kms:Decrypt'], trust: {{accounts: ['{ACCOUNT_A}']}}}}]}}]"
+    );
+    stage.cloud.add(Seed::from_yaml(&roles).unwrap()).unwrap();
+    let link = json!({"role": "kms-reader", "assumeRoleFor": ACCOUNT_B});
+    let chain =
+        json!({"access": {"mode": "RoleChain", "roleChain": {"serviceRole": "kms-start", "chain": [link]}}});
+    tenant.apply(&tenant.job("decrypted", &encrypted, &chain)).await;
+    let job = tenant.until_true(JOB, "decrypted", "Complete").await;
+    assert_eq!(job["status"]["items"]["succeeded"], 2);
 }

@@ -246,6 +246,17 @@ impl Emulator {
         })
     }
 
+    /// Encrypts an object with a KMS key of an account. Returns `false` if the object does not exist.
+    pub fn encrypt_with_key_of(&self, account: &str, bucket: &str, key: &str) -> bool {
+        let mut world = self.cloud.world();
+        let bucket = world.buckets.get_mut(bucket);
+        let object = bucket.and_then(|bucket| bucket.objects.get_mut(key));
+        object.is_some_and(|object| {
+            object.kms_key_of = Some(account.to_owned());
+            true
+        })
+    }
+
     /// Opens or closes the public endpoint for the objects of a bucket. Returns `false` if the bucket does not exist.
     pub fn forbid_public_endpoint(&self, bucket: &str, forbidden: bool) -> bool {
         let mut world = self.cloud.world();

@@ -151,8 +151,12 @@ fn read_source(
     {
         return Err(denied(&reader));
     }
+    let object = bucket.objects.get(key);
+    if object.is_some_and(|object| !role.decrypts(object)) {
+        return Err(denied(&reader));
+    }
     call.read_as = Some(reader);
-    let object = bucket.objects.get(key).ok_or_else(|| missing("object"))?;
+    let object = object.ok_or_else(|| missing("object"))?;
     let unusable = |message: &str| Err(RpcError::new(400, "InvalidArgument", message));
     if !object.is_readable() {
         return unusable("The source is archived and must be restored first.");

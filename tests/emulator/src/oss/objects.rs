@@ -88,6 +88,10 @@ impl AuthenticatedRequest<'_> {
             let message = "The operation is not valid for the object's state";
             return Err(OssError::new(403, "InvalidObjectState", message));
         }
+        let decrypted = self.caller.as_ref().is_some_and(|caller| caller.decrypts(object));
+        if object.kms_key_of.is_some() && !decrypted && self.request.method != "HEAD" {
+            return Err(OssError::denied("This request is forbidden by kms."));
+        }
         let bytes = &object.content.bytes;
         let length = bytes.len();
         let standard = self.request.header("x-oss-range-behavior") == Some("standard");
@@ -112,6 +116,9 @@ impl AuthenticatedRequest<'_> {
             .with("Accept-Ranges", "bytes")
             .with("x-oss-object-type", "Normal")
             .with("x-oss-storage-class", object.storage_class.name());
+        if object.kms_key_of.is_some() {
+            answer = answer.with("x-oss-server-side-encryption", "KMS");
+        }
         if let Some((first, last)) = range {
             answer = answer.with("Content-Range", format!("bytes {first}-{last}/{length}"));
         }

@@ -23,6 +23,8 @@ pub struct ObjectSeed {
     pub score: Option<String>,
     /// The modification time. Absent means December 2023.
     pub modified: Option<jiff::Timestamp>,
+    /// The UID of the account whose KMS key encrypts the object. Absent means no such key.
+    pub kms_key_of: Option<String>,
     /// The bytes, once the file was read or the picture was drawn.
     #[serde(skip)]
     pub bytes: Bytes,

@@ -61,6 +61,8 @@ pub(crate) struct Object {
     pub(crate) storage_class: StorageClass,
     /// Whether an archived object has been restored.
     pub(crate) restored: bool,
+    /// The account whose KMS key encrypts the object.
+    pub(crate) kms_key_of: Option<String>,
 }
 
 impl Object {
@@ -72,6 +74,7 @@ impl Object {
             scoring,
             storage_class: StorageClass::Standard,
             restored: false,
+            kms_key_of: None,
         }
     }
 
@@ -196,7 +199,11 @@ impl Bucket {
         let named = seed.objects.into_iter().map(|object| {
             let modified = object.modified.unwrap_or(CREATED);
             let scoring = Scoring::pinned(object.score.as_deref());
-            (object.key, Object::new(object.bytes, modified, scoring))
+            let made = Object {
+                kms_key_of: object.kms_key_of,
+                ..Object::new(object.bytes, modified, scoring)
+            };
+            (object.key, made)
         });
         let mut objects: BTreeMap<String, Object> = named.collect();
         objects.extend(seed.many.iter().flat_map(many));

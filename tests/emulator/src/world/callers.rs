@@ -3,7 +3,7 @@
 
 use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
-use super::buckets::Bucket;
+use super::buckets::{Bucket, Object};
 use super::projects::Project;
 use crate::denial::{AccessDeniedDetail, Denial, RAM_POLICY, SESSION_POLICY};
 use crate::digest::random_hex;
@@ -71,6 +71,15 @@ impl Caller {
     /// Returns whether RAM permissions and session policy both allow the action: the complete check outside OSS.
     pub(crate) fn may(&self, action: &str, resource: &str) -> bool {
         self.has_right(action) && self.session_lets(action, &[resource.to_owned()], &Context::new())
+    }
+
+    /// Returns whether the caller may use the key that encrypts an object. A bucket policy gives nobody the key, and no key
+    /// is shared with another account.
+    pub(crate) fn decrypts(&self, object: &Object) -> bool {
+        object.kms_key_of.as_ref().is_none_or(|account| {
+            let key = format!("acs:kms:*:{account}:key/*");
+            *account == self.account && self.may("kms:Decrypt", &key)
+        })
     }
 
     /// Returns what an error says if `may` refuses the action.

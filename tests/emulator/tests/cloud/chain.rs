@@ -27,6 +27,7 @@ accounts:
       - { name: service, allow: ["oss:GetObject"], trust: { services: [imm.aliyuncs.com] } }
       - { name: between, allow: ["sts:AssumeRole"], trust: { accounts: ["1234567890123456"] } }
       - { name: last, allow: ["oss:GetObject"] }
+      - { name: decrypter, allow: ["oss:GetObject", "kms:Decrypt"], trust: { accounts: ["1234567890123456"] } }
 "#;
 
 async fn cloud() -> Emulator {
@@ -212,6 +213,34 @@ async fn a_project_may_demand_that_its_callers_may_pass_the_service_role() {
         let reply = client.imm("DetectImageScore", &parameters[..2]).await;
         assert_eq!(reply.status, status, "{}", reply.text());
     }
+}
+
+#[tokio::test]
+async fn an_object_with_a_kms_key_is_read_by_a_role_of_the_same_account_that_may_decrypt() {
+    let emulator = cloud().await;
+    emulator.set_policy(BUCKET, Some(&grant_policy()));
+    assert!(emulator.encrypt_with_key_of(ACCOUNT_B, BUCKET, "test-object.jpg"));
+    assert!(!emulator.encrypt_with_key_of(ACCOUNT_B, BUCKET, "no-such-object.jpg"));
+    for config in ["", &chain("first", "reader")] {
+        let reply = score(&emulator, config).await;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (403, "AccessDenied".to_owned()),
+            "{config}"
+        );
+    }
+    assert!(emulator.calls().iter().all(|call| call.read_as.is_none()));
+    assert_eq!(score(&emulator, &chain("first", "decrypter")).await.status, 200);
+    let object = format!("/{BUCKET}/test-object.jpg");
+    let reply = Client::owner(&emulator).oss("GET", &object, b"").await;
+    assert_eq!(reply.header("x-oss-server-side-encryption"), Some("KMS"));
+    emulator.encrypt_with_key_of(ACCOUNT_A, BUCKET, "test-object.jpg");
+    let reply = Client::owner(&emulator).oss("GET", &object, b"").await;
+    assert_eq!((reply.status, reply.code()), (403, "AccessDenied".to_owned()));
+    assert_eq!(
+        Client::owner(&emulator).oss("HEAD", &object, b"").await.status,
+        200
+    );
 }
 
 #[tokio::test]
