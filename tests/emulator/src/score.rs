@@ -18,10 +18,35 @@ impl std::fmt::Display for Score {
 /// Derives a score from the object's key alone, for objects without pixels: the 64-bit FNV-1a hash of the key's bytes,
 /// both halves folded by xor, modulo 1001, in thousandths.
 pub fn of_key(key: &str) -> Score {
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    of_bytes(key.as_bytes())
+}
+
+fn of_bytes(bytes: &[u8]) -> Score {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     Score(u16::try_from((hash ^ (hash >> 32)) % 1001).unwrap_or(0))
+}
+
+/// Largest width and height, and largest number of pixels, that IMM's page on image processing names.
+const MAX_SIDE: u32 = 30_000;
+const MAX_PIXELS: u64 = 250_000_000;
+
+/// Returns whether a picture has more pixels than are scored. `false` if its size cannot be read.
+pub fn has_too_many_pixels(bytes: &[u8]) -> bool {
+    let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
+    let size = reader.ok().and_then(|reader| reader.into_dimensions().ok());
+    size.is_some_and(|(width, height)| {
+        width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS
+    })
+}
+
+/// Returns a score of a WebP or TIFF, which IMM also reads. The emulator cannot decode them, so the score is derived from all
+/// bytes. `None` for other formats.
+pub fn undecoded(bytes: &[u8]) -> Option<Score> {
+    let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
+    let tiff = bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*");
+    (webp || tiff).then(|| of_bytes(bytes))
 }
 
 /// Large pictures are scaled to this size first, so that the same scene scores alike at any resolution.

@@ -12,6 +12,7 @@ use crate::cloud::Cloud;
 use crate::ledger::Call;
 use crate::policy::Context;
 use crate::rpc::{RpcRequest, source};
+use crate::score::has_too_many_pixels;
 use crate::seed::PassedRole;
 use crate::world::buckets::Content;
 use crate::world::callers::Caller;
@@ -58,19 +59,13 @@ pub(super) async fn detect_image_score(
         tokio::time::sleep(latency).await;
     }
     let score = match read_source(cloud, order, caller, &place.project, call)? {
-        Source::Scored(score) => Some(score),
+        Source::Scored(score) => Ok(score),
         // Decoding a large picture is slow, so it runs on a blocking thread.
-        Source::Picture(content) => tokio::task::spawn_blocking(move || content.score())
+        Source::Picture(content) => tokio::task::spawn_blocking(move || score_of(&content))
             .await
-            .unwrap_or(None),
+            .unwrap_or(Err("The source cannot be scored.")),
     };
-    let score = score.ok_or_else(|| {
-        RpcError::new(
-            400,
-            "InvalidArgument",
-            "The source is not an image in a supported format (JPEG, PNG, BMP).",
-        )
-    })?;
+    let score = score.map_err(|message| RpcError::new(400, "InvalidArgument", message))?;
     // The JSON library reads numbers with a small error, the standard library without.
     let number = match (score.parse::<u64>(), score.parse::<f64>()) {
         (Ok(whole), _) => Value::from(whole),
@@ -79,6 +74,15 @@ pub(super) async fn detect_image_score(
     };
     let body = json!({"RequestId": call.request_id, "ImageScore": {"OverallQualityScore": number}});
     Ok(Answer::json(&body))
+}
+
+/// Returns the score of a picture, or what is wrong with it.
+fn score_of(content: &Content) -> Result<String, &'static str> {
+    if has_too_many_pixels(&content.bytes) {
+        return Err("The source exceeds 30,000 pixels in width or height, or 250 million pixels.");
+    }
+    let unknown = "The source is not an image in a supported format (JPEG, PNG, BMP, WebP, TIFF).";
+    content.score().ok_or(unknown)
 }
 
 fn read_source(

@@ -33,7 +33,9 @@ impl Content {
 
     /// Returns the score of the pixels, or `None` if the bytes are not a picture. The first call is slow.
     pub(crate) fn score(&self) -> Option<String> {
-        let computed = self.computed.get_or_init(|| score::score(&self.bytes).ok());
+        let computed = self
+            .computed
+            .get_or_init(|| score::undecoded(&self.bytes).or_else(|| score::score(&self.bytes).ok()));
         computed.map(|score| score.to_string())
     }
 }

@@ -2,7 +2,7 @@
 //! The scenes are drawn, but they pass through a real encoder and a real decoder.
 
 use imm_emulator::pictures::{Kind, Picture, jpeg};
-use imm_emulator::score::{Score, score};
+use imm_emulator::score::{Score, has_too_many_pixels, score, undecoded};
 
 fn scored(kind: Kind, seed: u64, width: u32, height: u32) -> Score {
     score(
@@ -59,4 +59,43 @@ fn bytes_that_are_no_picture_have_no_score() {
     })
     .unwrap();
     assert!(score(&whole[..40]).is_err(), "a truncated file");
+}
+
+#[test]
+fn pictures_are_scored_up_to_a_number_of_pixels() {
+    // The head of a BMP is enough to read its size.
+    let bmp = |width: i32, height: i32| {
+        let mut head = b"BM".to_vec();
+        head.extend([0; 8]);
+        head.extend(54_u32.to_le_bytes());
+        head.extend(40_u32.to_le_bytes());
+        head.extend(width.to_le_bytes());
+        head.extend(height.to_le_bytes());
+        head.extend([1, 0, 24, 0]);
+        head.extend([0; 24]);
+        head
+    };
+    for (width, height, too_many) in [
+        (30_000, 8_333, false),
+        (30_000, 8_334, true),
+        (30_001, 1, true),
+        (1, 30_001, true),
+    ] {
+        assert_eq!(
+            has_too_many_pixels(&bmp(width, height)),
+            too_many,
+            "{width} x {height}"
+        );
+    }
+    assert!(!has_too_many_pixels(b"plain text"));
+}
+
+#[test]
+fn a_format_that_is_not_decoded_has_a_score_all_the_same() {
+    for head in [&b"RIFF\0\0\0\0WEBPVP8 "[..], b"II*\0\x08\0", b"MM\0*\0\0"] {
+        assert_eq!(undecoded(head), undecoded(head));
+        assert!(undecoded(head).is_some());
+    }
+    assert_eq!(undecoded(b"RIFF\0\0\0\0WAVEfmt "), None);
+    assert_eq!(undecoded(b"plain text"), None);
 }
