@@ -303,7 +303,8 @@ mod tests {
             (role, "without assumeRole"),
             (direct, "use a session whose own policy allows it"),
         ] {
-            let job = spec_with(&json!({"credentials": credentials}));
+            let source = json!({"uris": ["oss://pics/a.jpg"]});
+            let job = spec_with(&json!({"source": source, "credentials": credentials}));
             let identity = Identity::of("media", &job.credentials).unwrap();
             let mut error = error(CloudErrorKind::AccessDenied, "NoPermission", Some("ram:PassRole"));
             error.refusal.by = Some(RefusedBy::SessionPolicy);
