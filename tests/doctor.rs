@@ -7,6 +7,7 @@ mod doctor {
     mod assumptions;
     mod attribution;
     mod follow;
+    mod further_endpoints;
     mod limits;
     mod limits_roles;
     mod locks;

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, Url};
 use thiserror::Error;
@@ -12,6 +13,8 @@ use thiserror::Error;
 use super::answer::IssuedKeys;
 use super::classify;
 use super::client::{self, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
+use super::reachability::reach_with;
+use crate::core::doctor::Reachability;
 use crate::core::endpoints::is_this_machine;
 use crate::core::validate::{check_region_id, check_role};
 use crate::ports::{AccessKeys, CloudError};
@@ -70,6 +73,18 @@ impl MetadataService {
         };
         check_role("role", &role).map_err(|_| classify::unanswered("NoRoleInAnswer"))?;
         keys_in(&self.get(&format!("{folder}{role}")).await?.body)
+    }
+
+    /// Returns the URL of the service.
+    pub fn url(&self) -> &str {
+        &self.address
+    }
+
+    /// Says how far a connection to the service gets.
+    pub async fn reach(&self, now: fn() -> Timestamp) -> Reachability {
+        // Version 2 of the service refuses it without a token, which is an answer too.
+        let property = format!("{}/latest/meta-data/region-id", self.address);
+        reach_with(&self.client, &property, None, now).await
     }
 
     /// Returns a property of one line.
@@ -139,6 +154,16 @@ impl CredentialsUri {
         }
         let client = direct_client().map_err(|_| CredentialsUriError)?;
         Ok(Self { client, url })
+    }
+
+    /// Returns the root of the URI, without its path and query.
+    pub fn root(&self) -> String {
+        format!("{}/", self.url.origin().ascii_serialization())
+    }
+
+    /// Says how far a connection to the service gets, without asking for credentials.
+    pub async fn reach(&self, now: fn() -> Timestamp) -> Reachability {
+        reach_with(&self.client, &self.root(), None, now).await
     }
 
     /// Returns the current credentials.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
-use reqwest::{Method, Request, Url};
+use reqwest::{Client, Method, Request, Url};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::client::{Cloud, OSS_DEADLINE, parse_url};
@@ -20,50 +20,60 @@ impl Cloud {
     /// Looks up the host of a URL, connects to it, and sends one unsigned GET. With `proxy`, the connection is to the proxy.
     /// The clock of the server is compared with `now` before and after the request.
     pub async fn reach(&self, url: &str, proxy: Option<&str>, now: fn() -> Timestamp) -> Reachability {
-        let Ok(target) = parse_url(url) else {
-            return Reachability::NoName;
-        };
-        let next = match proxy {
-            None => Some(target.clone()),
-            Some(proxy) => Url::parse(proxy).ok(),
-        };
-        let Some((host, port)) = next.as_ref().and_then(host_and_port) else {
-            return Reachability::NoName;
-        };
-        let found = tokio::time::timeout(STAGE_DEADLINE, lookup_host((host.as_str(), port))).await;
-        let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
-        if addresses.is_empty() {
-            return Reachability::NoName;
+        reach_with(&self.client, url, proxy, now).await
+    }
+}
+
+/// Does the same with another client.
+pub(super) async fn reach_with(
+    client: &Client,
+    url: &str,
+    proxy: Option<&str>,
+    now: fn() -> Timestamp,
+) -> Reachability {
+    let Ok(target) = parse_url(url) else {
+        return Reachability::NoName;
+    };
+    let next = match proxy {
+        None => Some(target.clone()),
+        Some(proxy) => Url::parse(proxy).ok(),
+    };
+    let Some((host, port)) = next.as_ref().and_then(host_and_port) else {
+        return Reachability::NoName;
+    };
+    let found = tokio::time::timeout(STAGE_DEADLINE, lookup_host((host.as_str(), port))).await;
+    let addresses: Vec<SocketAddr> = match found {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    if addresses.is_empty() {
+        return Reachability::NoName;
+    }
+    let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    if !connects(&addresses).await {
+        return Reachability::NoConnection { addresses: ips };
+    }
+    let encrypted = target.scheme() == "https";
+    let before = now();
+    let sent = client.execute(Request::new(Method::GET, target));
+    let answer = match tokio::time::timeout(OSS_DEADLINE, sent).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) if encrypted && error.is_connect() => {
+            return Reachability::NoTls {
+                addresses: ips,
+                fault: tls_fault(&error_chain(&error)),
+            };
         }
-        let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
-        if !connects(&addresses).await {
-            return Reachability::NoConnection { addresses: ips };
-        }
-        let encrypted = target.scheme() == "https";
-        let before = now();
-        let sent = self.client.execute(Request::new(Method::GET, target));
-        let answer = match tokio::time::timeout(OSS_DEADLINE, sent).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if encrypted && error.is_connect() => {
-                return Reachability::NoTls {
-                    addresses: ips,
-                    fault: tls_fault(&error_chain(&error)),
-                };
-            }
-            Ok(Err(_)) | Err(_) => return Reachability::NoAnswer { addresses: ips },
-        };
-        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
-        let date = date
-            .and_then(|date| rfc2822::parse(date).ok())
-            .map(|date| date.timestamp());
-        Reachability::Answered {
-            addresses: ips,
-            encrypted,
-            offset: date.map(|date| offset(date, before, now())),
-        }
+        Ok(Err(_)) | Err(_) => return Reachability::NoAnswer { addresses: ips },
+    };
+    let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+    let date = date
+        .and_then(|date| rfc2822::parse(date).ok())
+        .map(|date| date.timestamp());
+    Reachability::Answered {
+        addresses: ips,
+        encrypted,
+        offset: date.map(|date| offset(date, before, now())),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Collector<'a> {
     pub(super) endpoints: Endpoints,
     pub(super) cloud: Cloud,
     pub(super) proxies: ProxyVariables,
-    given: OperatorIdentity,
+    pub(super) given: OperatorIdentity,
     pub(super) cluster: Option<CallersCluster>,
 }
 

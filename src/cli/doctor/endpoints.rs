@@ -2,6 +2,7 @@
 
 use super::collector::Collector;
 use crate::api::RequestPayer;
+use crate::app::OperatorIdentity;
 use crate::cloud::Cloud;
 use crate::core::doctor::{EndpointFacts, Reachability, Service, VariantFacts};
 use crate::core::endpoints::{EndpointSettings, variants_of};
@@ -43,6 +44,7 @@ pub(super) async fn variants(
     found
 }
 
+/// Looks at every endpoint that would be used.
 pub(super) async fn reach_all(
     collector: &Collector<'_>,
     bucket: Option<&BucketPlace>,
@@ -74,6 +76,14 @@ pub(super) async fn reach_all(
         url,
     ));
     wanted.dedup();
+    // The settings of an account are read at the host of the service, which an address with a bucket has another name than.
+    if let Some(place) = bucket {
+        let url = collector.endpoints.oss_service(place);
+        if !collector.endpoints.bucket(place).starts_with(&url) {
+            let region = place.region().to_owned();
+            wanted.push((Service::OssAccount, region, url.clone(), url));
+        }
+    }
     let mut found = Vec::new();
     for (service, region, base, url) in wanted {
         let reached = reach(collector, service, &url).await;
@@ -93,7 +103,32 @@ pub(super) async fn reach_all(
             answering,
         });
     }
+    found.extend(machine_service(&collector.given).await);
     found
+}
+
+/// The service of the machine that gives the operator its own credentials. It is asked directly, as for credentials.
+async fn machine_service(given: &OperatorIdentity) -> Option<EndpointFacts> {
+    let (service, url, reached) = match given {
+        OperatorIdentity::Instance { service, .. } => (
+            Service::Metadata,
+            service.url().to_owned(),
+            service.reach(now).await,
+        ),
+        OperatorIdentity::Uri(uri) => (Service::CredentialsUri, uri.root(), uri.reach(now).await),
+        OperatorIdentity::None
+        | OperatorIdentity::Static(_)
+        | OperatorIdentity::Folder(_)
+        | OperatorIdentity::Token { .. } => return None,
+    };
+    Some(EndpointFacts {
+        service,
+        region: String::new(),
+        proxy: None,
+        url,
+        reached,
+        answering: Vec::new(),
+    })
 }
 
 /// Sends one unsigned request. At OSS, it asks for the location of the bucket, which is never public.
@@ -101,7 +136,8 @@ async fn reach(collector: &Collector<'_>, service: Service, url: &str) -> Reacha
     let url = url.trim_end_matches('/');
     let question = match service {
         Service::Oss => format!("{url}/?location"),
-        Service::Imm | Service::Sts => format!("{url}/"),
+        Service::OssAccount => format!("{url}/?publicAccessBlock"),
+        Service::Imm | Service::Sts | Service::Metadata | Service::CredentialsUri => format!("{url}/"),
     };
     collector
         .cloud

@@ -287,6 +287,14 @@ fn endpoints(facts: &Facts) -> Vec<Setting> {
         .iter()
         .filter(|endpoint| !endpoint.reached.is_answered())
     {
+        // A service of the machine has no other name, and both hosts of OSS have the same flag.
+        let has_line = settings
+            .iter()
+            .any(|setting: &Setting| setting.setting == endpoint.service.flag());
+        let of_machine = matches!(endpoint.service, Service::Metadata | Service::CredentialsUri);
+        if of_machine || (endpoint.service.is_further() && has_line) {
+            continue;
+        }
         let answering = endpoint.answering.first();
         settings.push(Setting::new(
             endpoint.service.flag(),
@@ -318,7 +326,11 @@ fn endpoints(facts: &Facts) -> Vec<Setting> {
             },
         ));
     }
-    if settings.is_empty() && !facts.endpoints.is_empty() {
+    let all_answer = facts
+        .endpoints
+        .iter()
+        .all(|endpoint| endpoint.reached.is_answered());
+    if settings.is_empty() && all_answer && !facts.endpoints.is_empty() {
         let why = "every endpoint in use answers";
         settings.push(Setting::new("endpoints", "as they are", true, why));
     }

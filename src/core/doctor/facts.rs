@@ -77,10 +77,16 @@ pub struct LimitsFacts {
 pub enum Service {
     /// Object Storage Service.
     Oss,
+    /// The host of Object Storage Service for the settings of an account.
+    OssAccount,
     /// Intelligent Media Management.
     Imm,
     /// Security Token Service.
     Sts,
+    /// The metadata service of the ECS instance.
+    Metadata,
+    /// The URI that answers with credentials.
+    CredentialsUri,
 }
 
 impl Service {
@@ -88,17 +94,30 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Self::Oss => "OSS",
+            Self::OssAccount => "OSS, settings of the account",
             Self::Imm => "IMM",
             Self::Sts => "STS",
+            Self::Metadata => "metadata service",
+            Self::CredentialsUri => "credentials URI",
         }
     }
 
-    /// Returns the flag that sets its endpoint.
+    /// Whether it is one that only some installations use, or that has the same names as another one.
+    pub fn is_further(self) -> bool {
+        match self {
+            Self::OssAccount | Self::Metadata | Self::CredentialsUri => true,
+            Self::Oss | Self::Imm | Self::Sts => false,
+        }
+    }
+
+    /// Returns the flag or the environment variable that sets its endpoint.
     pub fn flag(self) -> &'static str {
         match self {
-            Self::Oss => "--oss-endpoint",
+            Self::Oss | Self::OssAccount => "--oss-endpoint",
             Self::Imm => "--imm-endpoint",
             Self::Sts => "--sts-endpoint",
+            Self::Metadata => "--own-identity",
+            Self::CredentialsUri => "ALIBABA_CLOUD_CREDENTIALS_URI",
         }
     }
 }

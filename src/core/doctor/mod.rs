@@ -10,6 +10,7 @@ mod bucket;
 mod check;
 mod conclusion;
 mod facts;
+mod further_endpoints;
 mod job;
 mod limits;
 mod limits_checks;

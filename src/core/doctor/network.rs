@@ -19,12 +19,14 @@ pub(super) fn host_of(url: &str) -> &str {
     authority.rsplit('@').next().unwrap_or_default()
 }
 
-/// Four checks for each endpoint.
+/// Four checks for each endpoint of OSS, IMM and STS that every run uses.
 pub(super) fn endpoint_checks(endpoints: &[EndpointFacts]) -> Vec<Check> {
-    endpoints.iter().flat_map(checks_of).collect()
+    let main = endpoints.iter().filter(|endpoint| !endpoint.service.is_further());
+    main.flat_map(checks_of).collect()
 }
 
-fn checks_of(endpoint: &EndpointFacts) -> Vec<Check> {
+/// The checks of an endpoint up to the first stage that fails.
+pub(super) fn checks_of(endpoint: &EndpointFacts) -> Vec<Check> {
     let host = host_of(&endpoint.url);
     let next = endpoint.proxy.as_deref().map_or_else(
         || host.to_owned(),
@@ -98,8 +100,8 @@ fn instead(endpoint: &EndpointFacts) -> Option<String> {
 /// The value of an endpoint flag for a name that answers.
 pub(super) fn value_for(service: Service, region: &str, url: &str) -> String {
     match service {
-        Service::Sts => url.to_owned(),
-        Service::Oss | Service::Imm => format!("{region}={url}"),
+        Service::Sts | Service::Metadata | Service::CredentialsUri => url.to_owned(),
+        Service::Oss | Service::OssAccount | Service::Imm => format!("{region}={url}"),
     }
 }
 

@@ -10,7 +10,9 @@ use super::check::{Check, Level, Setting};
 use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
-use super::{access_log_checks, bucket, conclusion, job, limits_checks, network, probe_checks};
+use super::{
+    access_log_checks, bucket, conclusion, further_endpoints, job, limits_checks, network, probe_checks,
+};
 
 /// All checks and the conclusion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +30,7 @@ impl DoctorReport {
     /// Judges what was seen.
     pub fn of(facts: &Facts, now: Timestamp) -> Self {
         let mut checks = network::endpoint_checks(&facts.endpoints);
+        checks.extend(further_endpoints::further_checks(&facts.endpoints));
         if let Some(grant) = &facts.grant {
             checks.extend(bucket::grant_checks(grant, facts.probe.as_ref(), now));
         }

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::error::{HarnessError, Result};
 
-/// The names of the services, without the domain.
-const NAMES: [&str; 9] = [
+/// The names of the services, without the domain. Buckets are also looked for in other regions.
+const NAMES: [&str; 12] = [
     "oss-REGION",
     "*.oss-REGION",
     "oss-REGION-internal",
@@ -22,6 +22,9 @@ const NAMES: [&str; 9] = [
     "imm.REGION",
     "imm-vpc.REGION",
     "sts",
+    "*.oss-cn-beijing",
+    "*.oss-cn-hangzhou",
+    "*.oss-ap-southeast-1",
 ];
 
 /// Writes `certificate.pem`, which is its own authority, and `key.pem`, for the services of a region. Fails if a file cannot be
