@@ -17,6 +17,7 @@ mod doctor {
     mod probe_setup;
     mod probes;
     mod probing;
+    mod questions;
     mod regions;
     mod report;
     mod revocation;

@@ -6,7 +6,7 @@ use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
 use crate::kubernetes::{Kubernetes, now};
 use crate::ports::{AccessKeys, CredentialsError};
 
-use super::OperatorIdentity;
+use super::{OperatorIdentity, TokenExchange};
 
 /// Where a command takes credentials from.
 pub enum CallerCredentials<'a> {
@@ -17,6 +17,51 @@ pub enum CallerCredentials<'a> {
 }
 
 impl CallerCredentials<'_> {
+    /// Returns the exchange of a ServiceAccount token that gives credentials for an identity; `None` if they come from elsewhere.
+    ///
+    /// # Errors
+    /// Why there is no token.
+    pub async fn token_exchange(
+        &self,
+        identity: &Identity,
+        scope: &SessionScope,
+    ) -> Result<Option<TokenExchange>, CredentialsError> {
+        match (self, &identity.origin) {
+            (
+                Self::Given(OperatorIdentity::Token { file, .. }),
+                CredentialOrigin::ServiceAccount {
+                    role_arn,
+                    provider_arn,
+                    ..
+                },
+            )
+            | (
+                Self::Given(OperatorIdentity::Token {
+                    file,
+                    role_arn,
+                    provider_arn,
+                }),
+                CredentialOrigin::Secret { .. } | CredentialOrigin::Operator { .. },
+            ) => TokenExchange::of_file(file, role_arn, provider_arn)
+                .await
+                .map(Some),
+            (
+                Self::Cluster(kubernetes),
+                CredentialOrigin::ServiceAccount {
+                    namespace,
+                    name,
+                    role_arn,
+                    provider_arn,
+                },
+            ) => Ok(Some(TokenExchange {
+                session: identity.role_session(scope, role_arn, None),
+                provider_arn: provider_arn.clone(),
+                token: kubernetes.request_token(namespace, name).await?,
+            })),
+            (Self::Given(_) | Self::Cluster(_), _) => Ok(None),
+        }
+    }
+
     /// Returns credentials for an identity, with the session that the operator would open for the scope.
     ///
     /// # Errors
@@ -27,49 +72,28 @@ impl CallerCredentials<'_> {
         identity: &Identity,
         scope: &SessionScope,
     ) -> Result<AccessKeys, CredentialsError> {
-        let session = |role_arn: &str, external_id| identity.role_session(scope, role_arn, external_id);
-        let keys = match (self, &identity.origin) {
-            (
-                Self::Given(OperatorIdentity::Token { file, .. }),
-                CredentialOrigin::ServiceAccount {
-                    role_arn,
-                    provider_arn,
-                    ..
-                },
-            ) => {
-                let exchanged = OperatorIdentity::Token {
-                    file: file.clone(),
-                    role_arn: role_arn.clone(),
-                    provider_arn: provider_arn.clone(),
-                };
-                exchanged.credentials(cloud, now()).await?
-            }
-            (Self::Given(given), _) => given.credentials(cloud, now()).await?,
-            (Self::Cluster(kubernetes), CredentialOrigin::Secret { namespace, name }) => {
+        let keys = match (
+            self,
+            &identity.origin,
+            self.token_exchange(identity, scope).await?,
+        ) {
+            (_, _, Some(exchange)) => exchange.keys(cloud, now()).await?,
+            (Self::Given(given), _, None) => given.credentials(cloud, now()).await?,
+            (Self::Cluster(kubernetes), CredentialOrigin::Secret { namespace, name }, None) => {
                 kubernetes.read_secret(namespace, name).await?
             }
             (
-                Self::Cluster(kubernetes),
-                CredentialOrigin::ServiceAccount {
-                    namespace,
-                    name,
-                    role_arn,
-                    provider_arn,
-                },
+                Self::Cluster(_),
+                CredentialOrigin::ServiceAccount { .. } | CredentialOrigin::Operator { .. },
+                None,
             ) => {
-                let token = kubernetes.request_token(namespace, name).await?;
-                let session = session(role_arn, None);
-                let exchanged = cloud.assume_role_with_oidc(&session, provider_arn, &token, now());
-                exchanged.await.map_err(CredentialsError::of_sts)?
-            }
-            (Self::Cluster(_), CredentialOrigin::Operator { .. }) => {
                 return Err(CredentialsError::NotConfigured);
             }
         };
         match &identity.assumed_role {
             None => Ok(keys),
             Some(role) => {
-                let session = session(&role.role_arn, role.external_id.as_ref());
+                let session = identity.role_session(scope, &role.role_arn, role.external_id.as_ref());
                 let assumed = cloud.assume_role(&session, &keys, now()).await;
                 assumed.map_err(CredentialsError::of_sts)
             }

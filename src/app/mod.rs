@@ -13,7 +13,7 @@ mod wiring;
 
 pub use self::caller_credentials::CallerCredentials;
 pub use self::commands::{CallersCluster, read_results, release_finalizers};
-pub use self::operator_identity::OperatorIdentity;
+pub use self::operator_identity::{OperatorIdentity, TokenExchange};
 pub use self::selftest::{SelftestSettings, selftest};
 
 use std::net::SocketAddr;

@@ -41,6 +41,53 @@ pub enum OperatorIdentity {
     Uri(CredentialsUri),
 }
 
+/// A token with what STS exchanges it for.
+pub struct TokenExchange {
+    /// The session to open.
+    pub session: RoleSession,
+    /// OIDC provider that RAM trusts.
+    pub provider_arn: String,
+    /// The token.
+    pub token: SecretString,
+}
+
+impl TokenExchange {
+    /// Reads the token of a file.
+    ///
+    /// # Errors
+    /// `OwnSourceFailed` if it cannot be read.
+    pub(super) async fn of_file(
+        file: &Path,
+        role_arn: &str,
+        provider_arn: &str,
+    ) -> Result<Self, CredentialsError> {
+        let token = tokio::fs::read_to_string(file)
+            .await
+            .map_err(|_| CredentialsError::OwnSourceFailed(unreadable_token()))?;
+        Ok(Self {
+            session: RoleSession {
+                role_arn: role_arn.to_owned(),
+                name: "imm-operator".to_owned(),
+                external_id: None,
+                policy: None,
+            },
+            provider_arn: provider_arn.to_owned(),
+            token: SecretString::from(token.trim()),
+        })
+    }
+
+    /// Exchanges the token.
+    ///
+    /// # Errors
+    /// `AssumeRoleDenied` when STS rejects the token or the role; `StsUnavailable` when STS does not answer.
+    pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<AccessKeys, CredentialsError> {
+        cloud
+            .assume_role_with_oidc(&self.session, &self.provider_arn, &self.token, now)
+            .await
+            .map_err(CredentialsError::of_sts)
+    }
+}
+
 impl OperatorIdentity {
     /// The metadata service, if the identity comes from there.
     pub(super) fn metadata_service(&self) -> Option<&MetadataService> {
@@ -86,20 +133,8 @@ impl OperatorIdentity {
                 role_arn,
                 provider_arn,
             } => {
-                let token = tokio::fs::read_to_string(file)
-                    .await
-                    .map_err(|_| CredentialsError::OwnSourceFailed(unreadable_token()))?;
-                let session = RoleSession {
-                    role_arn: role_arn.clone(),
-                    name: "imm-operator".to_owned(),
-                    external_id: None,
-                    policy: None,
-                };
-                let token = SecretString::from(token.trim());
-                cloud
-                    .assume_role_with_oidc(&session, provider_arn, &token, now)
-                    .await
-                    .map_err(CredentialsError::of_sts)
+                let exchange = TokenExchange::of_file(file, role_arn, provider_arn).await?;
+                exchange.keys(cloud, now).await
             }
         }
     }

@@ -2,6 +2,7 @@
 //! retries are decided elsewhere.
 
 mod answer;
+mod answer_head;
 mod classify;
 mod client;
 mod error_text;
@@ -20,3 +21,4 @@ mod tls;
 
 pub use client::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
 pub use machine_keys::{CredentialsUri, CredentialsUriError, MetadataService};
+pub use rpc::UnsignedQuery;

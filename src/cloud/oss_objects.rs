@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::classify;
-use super::client::Cloud;
+use super::client::{Cloud, HttpResponse};
 use super::oss_policy::{OssCall, bucket_call, error_of, server_date};
 use crate::api::RequestPayer;
 use crate::core::job::ListedObject;
@@ -64,9 +64,56 @@ impl Cloud {
         keys: &AccessKeys,
         now: Timestamp,
     ) -> Result<ObjectPage, CloudError> {
+        let (answer, list) = self
+            .list(bucket, prefix, after, ("url", payer), keys, now)
+            .await?;
+        let objects = list
+            .contents
+            .iter()
+            .map(|contents| listed_object(contents, prefix))
+            .collect::<Option<Vec<_>>>();
+        let more = list.is_truncated.trim() == "true";
+        let token = list
+            .next_continuation_token
+            .map(|t| percent_decoded(&t).unwrap_or(t));
+        if more && token.is_none() {
+            return Err(classify::unanswered("NoTokenInAnswer"));
+        }
+        Ok(ObjectPage {
+            objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
+            next: token.filter(|_| more),
+            server_time: server_date(&answer, now),
+        })
+    }
+
+    /// Returns the keys of the first page of objects with a prefix, as OSS writes them without an encoding. XML cannot contain all
+    /// of them, so they are of use for a comparison only.
+    pub async fn plain_keys(
+        &self,
+        bucket: &BucketPlace,
+        prefix: &str,
+        payer: RequestPayer,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<Vec<String>, CloudError> {
+        let first = ListPosition::default();
+        let (_, list) = self.list(bucket, prefix, &first, ("", payer), keys, now).await?;
+        Ok(list.contents.into_iter().map(|contents| contents.key).collect())
+    }
+
+    /// Lists a page with an encoding of the keys; an empty text stands for none.
+    async fn list(
+        &self,
+        bucket: &BucketPlace,
+        prefix: &str,
+        after: &ListPosition,
+        (encoding, payer): (&str, RequestPayer),
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<(HttpResponse, ListBucketResult), CloudError> {
         let mut query = vec![
             ("list-type".to_owned(), "2".to_owned()),
-            ("encoding-type".to_owned(), "url".to_owned()),
+            ("encoding-type".to_owned(), encoding.to_owned()),
             ("max-keys".to_owned(), after.max_keys.to_string()),
             ("prefix".to_owned(), prefix.to_owned()),
         ];
@@ -89,25 +136,8 @@ impl Cloud {
             return Err(error_of(&answer));
         }
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-        let list: ListBucketResult =
-            quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
-        let objects = list
-            .contents
-            .iter()
-            .map(|contents| listed_object(contents, prefix))
-            .collect::<Option<Vec<_>>>();
-        let more = list.is_truncated.trim() == "true";
-        let token = list
-            .next_continuation_token
-            .map(|t| percent_decoded(&t).unwrap_or(t));
-        if more && token.is_none() {
-            return Err(classify::unanswered("NoTokenInAnswer"));
-        }
-        Ok(ObjectPage {
-            objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
-            next: token.filter(|_| more),
-            server_time: server_date(&answer, now),
-        })
+        let list = quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
+        Ok((answer, list))
     }
 
     /// Returns the bytes of a range of an object. With an ETag, fails if the object has another version.

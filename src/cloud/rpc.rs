@@ -27,6 +27,17 @@ pub(super) struct RpcCall<'a> {
     pub(super) form: Option<&'a str>,
 }
 
+/// Which parameters of a call without a signature its query repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsignedQuery {
+    /// None: headers have them.
+    Nothing,
+    /// The format of the answer.
+    Format,
+    /// Action, format, time and version. The operator sends these, as the official clients do.
+    All,
+}
+
 impl Cloud {
     /// Sends a call and returns the body of a 200 response; every other status is an error.
     pub(super) async fn send_rpc(
@@ -37,7 +48,7 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
         let (service, names) = (call.service, call.names);
-        let request = call.request(keys, now)?;
+        let request = call.request(keys, UnsignedQuery::All, now)?;
         let answer = send(&self.client, request, deadline, MAX_RESPONSE_BYTES).await?;
         match answer.status {
             200 => Ok(answer.body),
@@ -50,19 +61,29 @@ impl Cloud {
 }
 
 impl RpcCall<'_> {
-    /// Builds the request, signed if there are credentials. Fails if a credential is not valid in a header. The address of
-    /// a call without credentials has no query.
-    fn request(self, keys: Option<&AccessKeys>, now: Timestamp) -> Result<Request, CloudError> {
+    /// Builds the request, signed if there are credentials; otherwise with `unsigned` as its query. Fails if a credential is not
+    /// valid in a header. The address of a call without credentials has no query.
+    pub(super) fn request(
+        self,
+        keys: Option<&AccessKeys>,
+        unsigned: UnsignedQuery,
+        now: Timestamp,
+    ) -> Result<Request, CloudError> {
         let mut url = parse_url(self.address)?;
         let date = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         if keys.is_none() {
             // The service answers a call without a signature in XML, unless its query asks for JSON.
-            url.set_query(Some(&acs3::query(&[
+            let all = [
                 ("Action", self.action),
                 ("Format", "JSON"),
-                ("Timestamp", &date),
+                ("Timestamp", date.as_str()),
                 ("Version", self.version),
-            ])));
+            ];
+            match unsigned {
+                UnsignedQuery::Nothing => {}
+                UnsignedQuery::Format => url.set_query(Some(&acs3::query(&[("Format", "JSON")]))),
+                UnsignedQuery::All => url.set_query(Some(&acs3::query(&all))),
+            }
         }
         let mut headers: Vec<Header<'static>> = vec![
             ("host", url.authority().to_owned().into()),

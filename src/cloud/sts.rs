@@ -6,11 +6,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::answer::{IssuedKeys, parse_answer};
+use super::answer_head::head_of_sts;
 use super::classify;
-use super::client::{Cloud, OSS_DEADLINE};
+use super::client::{Cloud, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
-use super::rpc::RpcCall;
+use super::rpc::{RpcCall, UnsignedQuery};
 use super::sign::acs3;
+use crate::core::doctor::AnswerHead;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
 #[derive(Deserialize)]
@@ -50,11 +52,28 @@ impl Cloud {
         token: &SecretString,
         now: Timestamp,
     ) -> Result<AccessKeys, CloudError> {
-        let mut parameters = session_parameters(session);
-        parameters.push(("OIDCProviderArn", provider_arn));
-        parameters.push(("OIDCToken", token.expose_secret()));
-        let body = acs3::query(&parameters);
+        let body = exchange_body(session, provider_arn, token);
         parse_credentials(&self.send_sts("AssumeRoleWithOIDC", &body, None, now).await?)
+    }
+
+    /// Makes the same call with fewer parameters in its query, and returns how the answer looks. A session in it is dropped.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn answer_to_exchange(
+        &self,
+        session: &RoleSession,
+        provider_arn: &str,
+        token: &SecretString,
+        query: UnsignedQuery,
+        now: Timestamp,
+    ) -> Result<AnswerHead, CloudError> {
+        let body = exchange_body(session, provider_arn, token);
+        let address = self.endpoints.sts();
+        let call = sts_call(&address, "AssumeRoleWithOIDC", &body);
+        let request = call.request(None, query, now)?;
+        let answer = send(&self.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
+        Ok(head_of_sts(&answer))
     }
 
     /// Returns the UID of the account that owns the credentials.
@@ -74,17 +93,29 @@ impl Cloud {
         keys: Option<&AccessKeys>,
         now: Timestamp,
     ) -> Result<Vec<u8>, CloudError> {
-        let call = RpcCall {
-            service: "STS",
-            // No code of STS is explained by its text.
-            names: RequestNames::default(),
-            address: &self.endpoints.sts(),
-            action,
-            version: "2015-04-01",
-            form: Some(body),
-        };
-        self.send_rpc(OSS_DEADLINE, call, keys, now).await
+        let address = self.endpoints.sts();
+        self.send_rpc(OSS_DEADLINE, sts_call(&address, action, body), keys, now)
+            .await
     }
+}
+
+fn sts_call<'a>(address: &'a str, action: &'static str, body: &'a str) -> RpcCall<'a> {
+    RpcCall {
+        service: "STS",
+        // No code of STS is explained by its text.
+        names: RequestNames::default(),
+        address,
+        action,
+        version: "2015-04-01",
+        form: Some(body),
+    }
+}
+
+fn exchange_body(session: &RoleSession, provider_arn: &str, token: &SecretString) -> String {
+    let mut parameters = session_parameters(session);
+    parameters.push(("OIDCProviderArn", provider_arn));
+    parameters.push(("OIDCToken", token.expose_secret()));
+    acs3::query(&parameters)
 }
 
 fn session_parameters(session: &RoleSession) -> Vec<(&str, &str)> {

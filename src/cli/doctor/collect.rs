@@ -10,6 +10,7 @@ use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
+use super::questions::{Asked, Subject, ask};
 use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, RestoreOutcome};
@@ -19,9 +20,6 @@ use crate::core::job::{SourceSpec, parse_spec as parse_source};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
-
-/// Namespace of an object, and whether it is in the cluster.
-type Subject = (String, bool);
 
 /// Collects all facts.
 ///
@@ -42,7 +40,7 @@ pub(super) async fn collect(
         job.as_ref().map(|job| (job.namespace.clone(), job.stored)),
     );
     let collector = Collector::new(flags, given, cluster).await?;
-    let mut facts = Box::pin(seen(&collector, grant, job)).await?;
+    let mut facts = Box::pin(seen(&collector, grant, job, &places)).await?;
     if let Some(path) = &flags.access_log {
         facts.access_log = Some(read_access_log(path, &facts)?);
     }
@@ -144,6 +142,7 @@ async fn seen(
     collector: &Collector<'_>,
     grant: Option<GrantSubject>,
     job: Option<JobSubject>,
+    subjects: &(Option<Subject>, Option<Subject>),
 ) -> Result<Facts, String> {
     let bucket = grant
         .as_ref()
@@ -168,7 +167,7 @@ async fn seen(
         endpoints: reach_all(collector, bucket.as_ref(), source.as_ref(), project.as_ref()).await,
         ..Facts::default()
     };
-    let mut objects = None;
+    let (mut objects, mut owner) = (None, None);
     if let (Some(grant), Some(bucket)) = (grant, &bucket) {
         let scope = SessionScope::bucket(&grant.spec.bucket);
         let (credentials, keys) = collector
@@ -183,6 +182,7 @@ async fn seen(
             Some(keys) => Some(bucket_facts(collector, bucket, keys).await),
             None => None,
         };
+        owner.clone_from(&keys);
         objects = keys.map(|keys| (bucket.clone(), (String::new(), RequestPayer::default()), keys));
         facts.grant = Some(GrantFacts {
             spec: grant.spec,
@@ -201,10 +201,26 @@ async fn seen(
         }
         facts.job = Some(seen);
     }
-    if let Some((bucket, (prefix, payer), keys)) = objects {
-        facts.variants = variants(collector, &bucket, (&prefix, payer), &keys).await;
+    if let Some((bucket, (prefix, payer), keys)) = &objects {
+        facts.variants = variants(collector, bucket, (prefix, *payer), keys).await;
     }
+    let of_prefix = objects
+        .as_ref()
+        .filter(|_| facts.job.as_ref().is_some_and(lists_objects));
+    let asked = Asked {
+        subjects: (subjects.0.as_ref(), subjects.1.as_ref()),
+        bucket: bucket.as_ref().zip(owner.as_ref()),
+        listed: of_prefix.map(|(bucket, (prefix, payer), keys)| (bucket, prefix.as_str(), *payer, keys)),
+    };
+    facts.questions = Box::pin(ask(collector, &facts, asked)).await?;
     Ok(facts)
+}
+
+/// Whether the source of a job is a prefix that has objects.
+fn lists_objects(job: &JobFacts) -> bool {
+    let listed = job.listing.as_ref().and_then(|listing| listing.result.as_ref());
+    let has_objects = listed.is_some_and(|listed| listed.as_ref().is_ok_and(|count| *count > 0));
+    has_objects && job.spec.source.prefix.is_some()
 }
 
 async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &AccessKeys) -> BucketFacts {

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use super::args::{DoctorArgs, KeysFrom};
 use super::probe_keys::KeySource;
 use crate::api::Credentials;
-use crate::app::{CallerCredentials, CallersCluster, OperatorIdentity, resolve_endpoints};
+use crate::app::{CallerCredentials, CallersCluster, OperatorIdentity, TokenExchange, resolve_endpoints};
 use crate::cli::environment::{credentials_with_prefix, variable};
 use crate::cloud::Cloud;
 use crate::core::doctor::{CredentialFacts, missing_credentials};
@@ -125,11 +125,21 @@ impl ObjectKeys<'_> {
         })
     }
 
+    fn caller(&self) -> CallerCredentials<'_> {
+        self.cluster
+            .map_or(CallerCredentials::Given(&self.given), CallerCredentials::Cluster)
+    }
+
     async fn credentials(&self) -> Result<AccessKeys, CredentialsError> {
-        let source = self
-            .cluster
-            .map_or(CallerCredentials::Given(&self.given), CallerCredentials::Cluster);
+        let source = self.caller();
         source.keys(self.cloud, &self.identity, &self.scope).await
+    }
+
+    /// Returns the token that is exchanged for the credentials; `None` if there is none, or it cannot be had.
+    pub(super) async fn token_exchange(&self) -> Option<TokenExchange> {
+        let source = self.caller();
+        let exchange = source.token_exchange(&self.identity, &self.scope).await;
+        exchange.ok().flatten()
     }
 
     fn facts(&self, result: Result<(), CredentialsError>) -> CredentialFacts {

@@ -14,6 +14,7 @@ pub mod probe;
 mod probe_args;
 mod probe_keys;
 mod probe_start;
+mod questions;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use super::limits::LimitsFindings;
 use super::limits_checks::{described, rate};
 use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
-use super::{AccessLogFacts, Facts};
+use super::{AccessLogFacts, Facts, ListedKeys, QuestionFacts};
 use crate::core::condition_builder::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
@@ -18,6 +18,10 @@ const BLOCK_PAGE: &str = "OSS: Block Public Access";
 const PROCEDURE: &str = "IMM: cross-account access";
 /// Pages on bucket policies.
 const POLICY_PAGE: &str = "OSS: bucket policy";
+/// Pages on the errors of OSS.
+const ERRORS_PAGE: &str = "OSS: error codes";
+/// Page on listing objects.
+const LIST_PAGE: &str = "OSS: ListObjectsV2";
 /// Pages on the calls of IMM.
 const IMM_PAGE: &str = "IMM: API reference";
 
@@ -49,6 +53,7 @@ pub(super) fn wrong_assumptions(facts: &Facts) -> Vec<WrongAssumption> {
         found.extend(about_delays(&probe.findings));
     }
     found.extend(facts.access_log.iter().filter_map(about_spelling));
+    found.extend(about_questions(&facts.questions));
     if let Some(limits) = &facts.limits {
         found.extend(about_limits(&limits.findings));
     }
@@ -155,6 +160,40 @@ fn about_spelling(facts: &AccessLogFacts) -> Option<WrongAssumption> {
         "the role is spelled in the policy as in RAM",
         format!("OSS logs {} as {spelling}", facts.role),
     ))
+}
+
+fn about_questions(asked: &QuestionFacts) -> Vec<WrongAssumption> {
+    let mut list = Vec::new();
+    let account = asked.other_account.as_ref();
+    if account.and_then(super::OtherAccount::is_hidden) == Some(true) {
+        list.push(wrong(
+            ERRORS_PAGE,
+            "NoSuchBucket says that a bucket does not exist",
+            "OSS answers so to another account about a bucket that exists",
+        ));
+    }
+    let region = asked.other_region.as_ref();
+    if let Some(head) = region.and_then(super::OtherRegion::unrecognized) {
+        list.push(wrong(
+            ERRORS_PAGE,
+            "an error of another region's host says that the region is wrong",
+            head.describe(),
+        ));
+    }
+    if let Some(ListedKeys::Compared(found)) = &asked.listed_keys
+        && found.differing > 0
+    {
+        list.push(wrong(
+            LIST_PAGE,
+            "encoding-type=url encodes each key once, a space as %20",
+            format!(
+                "{} of {} differ from a plain listing",
+                found.differing,
+                counted(found.special, "key")
+            ),
+        ));
+    }
+    list
 }
 
 fn about_limits(found: &LimitsFindings) -> Vec<WrongAssumption> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{AccessLog, LimitsFindings, ProbeFindings, RestoreOutcome};
+use super::{AccessLog, LimitsFindings, ProbeFindings, QuestionFacts, RestoreOutcome};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
@@ -21,6 +21,8 @@ pub struct Facts {
     pub grant: Option<GrantFacts>,
     /// The job and its project.
     pub job: Option<JobFacts>,
+    /// What reads say about the cloud.
+    pub questions: QuestionFacts,
     /// The probe, if there was one.
     pub probe: Option<ProbeFacts>,
     /// The probe of the limits, if there was one.

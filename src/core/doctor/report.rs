@@ -39,6 +39,7 @@ impl DoctorReport {
         }
         checks.extend(network::variant_check(&facts.variants));
         checks.extend(job::listing_checks(facts));
+        checks.extend(facts.questions.checks());
         if let Some(probe) = &facts.probe {
             checks.extend(probe_checks::probe_checks(probe, facts.grant.as_ref()));
         }

@@ -1,0 +1,117 @@
+//! Calls whose answer matters only by its status, code and format: what `doctor` asks about the cloud itself.
+
+use k8s_openapi::jiff::Timestamp;
+use reqwest::{Method, Url};
+use serde::Deserialize;
+
+use super::classify;
+use super::client::{Cloud, HttpResponse};
+use super::error_text::RequestNames;
+use super::oss_policy::{bucket_call, error_of};
+use crate::core::doctor::{AnswerFormat, AnswerHead};
+use crate::core::place::BucketPlace;
+use crate::core::validate::check_region;
+use crate::ports::{AccessKeys, CloudError};
+
+/// What an error of OSS says beside its code.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OssDetail {
+    #[serde(rename = "EC")]
+    ec: Option<String>,
+    #[serde(rename = "Endpoint")]
+    endpoint: Option<String>,
+}
+
+impl Cloud {
+    /// Reads a setting of a bucket, such as `policy`, and returns how the answer looks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn answer_about_bucket(
+        &self,
+        bucket: &BucketPlace,
+        setting: &str,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<AnswerHead, CloudError> {
+        let call = bucket_call(Method::GET, bucket, setting, now);
+        Ok(head_of_oss(&self.send_oss(keys, call).await?))
+    }
+}
+
+fn head_of_oss(answer: &HttpResponse) -> AnswerHead {
+    let detail: OssDetail = std::str::from_utf8(&answer.body)
+        .ok()
+        .and_then(|text| quick_xml::de::from_str(text).ok())
+        .unwrap_or_default();
+    let is_error = answer.status != 200;
+    let ec = detail
+        .ec
+        .or_else(|| answer.header("x-oss-ec").map(ToOwned::to_owned));
+    let redirected = answer.header("location").and_then(|url| Url::parse(url).ok());
+    let redirected = redirected.and_then(|url| url.host_str().and_then(region_of_host));
+    let named = detail.endpoint.as_deref().and_then(region_of_host).or(redirected);
+    AnswerHead {
+        status: answer.status,
+        error: is_error.then(|| error_of(answer)),
+        ec: ec.filter(|ec| is_error && is_error_code(ec)),
+        named_region: named.filter(|_| is_error),
+        format: AnswerFormat::of(&answer.body),
+    }
+}
+
+/// Returns how an answer of STS looks.
+pub(super) fn head_of_sts(answer: &HttpResponse) -> AnswerHead {
+    let error = || {
+        classify::rpc_error(
+            "STS",
+            answer.status,
+            &answer.body,
+            answer.error_headers(),
+            RequestNames::default(),
+        )
+    };
+    AnswerHead {
+        status: answer.status,
+        error: (answer.status != 200).then(error),
+        ec: None,
+        named_region: None,
+        format: AnswerFormat::of(&answer.body),
+    }
+}
+
+/// Whether a text has the form of an `EC`, such as `0003-00000001`.
+fn is_error_code(text: &str) -> bool {
+    text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Returns the region of a host of OSS, with or without a bucket; `None` for another host.
+fn region_of_host(host: &str) -> Option<String> {
+    let front = host.strip_suffix(".aliyuncs.com")?;
+    let label = front.rsplit('.').next()?;
+    let region = label.strip_prefix("oss-")?;
+    let region = region.strip_suffix("-internal").unwrap_or(region);
+    check_region("region", region).ok().map(|()| region.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_forms_leave_an_answer() {
+        for (host, region) in [
+            ("oss-cn-hangzhou.aliyuncs.com", Some("cn-hangzhou")),
+            ("oss-cn-hangzhou-internal.aliyuncs.com", Some("cn-hangzhou")),
+            ("my-bucket.oss-cn-hangzhou.aliyuncs.com", Some("cn-hangzhou")),
+            ("oss-my secret.aliyuncs.com", None),
+            ("my-bucket.aliyuncs.com", None),
+            ("oss-cn-hangzhou.example.com", None),
+        ] {
+            assert_eq!(region_of_host(host).as_deref(), region, "{host}");
+        }
+        assert!(is_error_code("0003-00000001"));
+        assert!(!is_error_code("0003-00000001 my-bucket"));
+    }
+}

@@ -1,0 +1,251 @@
+//! Questions about the cloud that reads answer, without a write and without a billed call. Each has one line of the report; an
+//! answer is ok whatever it is, unless objects would not be found because of it.
+
+use super::answer_head::AnswerHead;
+use super::check::Check;
+use super::listed_keys::{KeyComparison, ListedKeys};
+use crate::core::condition_builder::counted;
+use crate::core::error::{CloudError, CloudErrorKind};
+
+/// An answer whose content does not matter, or why there was none.
+pub type Answered = Result<AnswerHead, CloudError>;
+
+/// The answers to all questions; `None` and empty for those that were not asked.
+#[derive(Clone, Debug, Default)]
+pub struct QuestionFacts {
+    /// What OSS answers to the account of the job about the bucket of the grant.
+    pub other_account: Option<OtherAccount>,
+    /// What the host of another region answers about the bucket of the grant.
+    pub other_region: Option<OtherRegion>,
+    /// What STS answers to each form of an exchange, with the name of the form.
+    pub exchanges: Vec<(&'static str, Answered)>,
+    /// The keys of the job's source.
+    pub listed_keys: Option<ListedKeys>,
+}
+
+/// What OSS answers about a bucket to an account that does not own it.
+#[derive(Clone, Debug)]
+pub struct OtherAccount {
+    /// Whether the credentials of the grant see the bucket.
+    pub is_there: bool,
+    /// The answer to `GetBucketInfo`.
+    pub info: Answered,
+    /// The answer to `GetBucketPolicy`.
+    pub policy: Answered,
+}
+
+impl OtherAccount {
+    /// Whether OSS answers as if the bucket did not exist; `None` if that does not follow.
+    pub fn is_hidden(&self) -> Option<bool> {
+        let answers = [&self.info, &self.policy];
+        let is_missing = |answer: &Answered| {
+            let head = answer.as_ref();
+            head.is_ok_and(|head| head.is_of_kind(CloudErrorKind::NoSuchBucket))
+        };
+        let refuses = |answer: &Answered| {
+            let head = answer.as_ref();
+            head.is_ok_and(|head| head.is_of_kind(CloudErrorKind::AccessDenied))
+        };
+        if !self.is_there {
+            None
+        } else if answers.into_iter().any(is_missing) {
+            Some(true)
+        } else {
+            answers.into_iter().all(refuses).then_some(false)
+        }
+    }
+}
+
+/// What the host of another region answers about a bucket.
+#[derive(Clone, Debug)]
+pub struct OtherRegion {
+    /// The region of the host.
+    pub region: &'static str,
+    /// The answer to `GetBucketPolicy`.
+    pub answer: Answered,
+}
+
+impl OtherRegion {
+    /// Returns a region in which a bucket is not.
+    pub fn other_than(region: &str) -> &'static str {
+        if region == "cn-beijing" {
+            "cn-hangzhou"
+        } else {
+            "cn-beijing"
+        }
+    }
+
+    /// The refusal, if the operator does not take it for a wrong region.
+    pub(super) fn unrecognized(&self) -> Option<&AnswerHead> {
+        let head = self.answer.as_ref().ok()?;
+        let error = head.error.as_ref()?;
+        let is_known = error.kind == CloudErrorKind::WrongRegion || error.is_transient();
+        (!is_known).then_some(head)
+    }
+}
+
+impl QuestionFacts {
+    /// One check for each question that was asked.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let mut checks: Vec<Check> = self.other_account.iter().map(account_check).collect();
+        checks.extend(self.other_region.iter().map(region_check));
+        checks.extend(exchange_check(&self.exchanges));
+        checks.extend(self.listed_keys.as_ref().map(keys_check));
+        checks
+    }
+}
+
+fn shown(answer: &Answered) -> String {
+    match answer {
+        Ok(head) => head.describe(),
+        Err(error) => format!("no answer ({})", error.code),
+    }
+}
+
+fn account_check(asked: &OtherAccount) -> Check {
+    let verdict = match asked.is_hidden() {
+        Some(true) => "hidden from the account of the job",
+        Some(false) => "not hidden from the account of the job",
+        None if asked.is_there => "not known whether it is hidden from the account of the job",
+        None => "not known, as the credentials of the grant do not see the bucket",
+    };
+    let (info, policy) = (shown(&asked.info), shown(&asked.policy));
+    let answers = if info == policy {
+        format!("GetBucketInfo and GetBucketPolicy: {info}")
+    } else {
+        format!("GetBucketInfo: {info}; GetBucketPolicy: {policy}")
+    };
+    Check::ok("bucket-of-other-account", format!("{verdict}: {answers}"))
+}
+
+fn region_check(asked: &OtherRegion) -> Check {
+    let place = asked.region;
+    let head = match &asked.answer {
+        Ok(head) => head,
+        Err(error) => {
+            let seen = format!(
+                "not known: the host of {place} gives no answer from here ({})",
+                error.code
+            );
+            return Check::ok("bucket-in-other-region", seen);
+        }
+    };
+    let named = head.named_region.as_ref();
+    let named = named.map_or_else(String::new, |region| {
+        format!(", which names the host of {region}")
+    });
+    let verdict = match &head.error {
+        None => "served there too",
+        Some(error) if error.kind == CloudErrorKind::WrongRegion => "taken for a wrong region",
+        Some(_) => "not taken for a wrong region",
+    };
+    let answer = head.describe();
+    Check::ok(
+        "bucket-in-other-region",
+        format!("GetBucketPolicy at the host of {place}: {answer}{named}; {verdict}"),
+    )
+}
+
+fn exchange_check(exchanges: &[(&'static str, Answered)]) -> Option<Check> {
+    let one = |(form, answer): &(&'static str, Answered)| match answer {
+        Ok(head) => format!("{form}: {} in {}", head.describe(), head.format.name()),
+        Err(error) => format!("{form}: no answer ({})", error.code),
+    };
+    let all: Vec<String> = exchanges.iter().map(one).collect();
+    (!all.is_empty()).then(|| Check::ok("token-exchange-format", all.join("; ")))
+}
+
+fn keys_check(listed: &ListedKeys) -> Check {
+    let name = "listed-keys";
+    let found = match listed {
+        ListedKeys::Compared(found) => found,
+        ListedKeys::Changed => {
+            return Check::ok(
+                name,
+                "not known: the first pages with and without encoding-type have other objects",
+            );
+        }
+        ListedKeys::Failed(error) => {
+            let seen = format!("not known: listing without encoding-type failed ({})", error.code);
+            return Check::ok(name, seen);
+        }
+    };
+    if found.special == 0 {
+        return Check::ok(name, "not seen: no key on the first page has special characters");
+    }
+    let keys = special_keys(found);
+    if found.differing == 0 {
+        let seen = format!("the same with and without encoding-type: {keys}");
+        return Check::ok(name, seen);
+    }
+    Check::warning(
+        name,
+        format!(
+            "different with and without encoding-type: {} of {keys}",
+            found.differing
+        ),
+        "rename these objects, or name them in source.uris, because the operator may not find them by what is listed",
+    )
+}
+
+fn special_keys(found: &KeyComparison) -> String {
+    let keys = counted(found.special, "key");
+    format!("{keys} with special characters ({})", found.characters.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::doctor::{AnswerFormat, Level};
+
+    fn head(status: u16, kind: Option<CloudErrorKind>) -> AnswerHead {
+        AnswerHead {
+            status,
+            error: kind.map(|kind| CloudError::new(kind, "Code")),
+            ec: None,
+            named_region: None,
+            format: AnswerFormat::Xml,
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_hidden_only_if_it_is_there() {
+        let denied = || Ok(head(403, Some(CloudErrorKind::AccessDenied)));
+        let missing = || Ok(head(404, Some(CloudErrorKind::NoSuchBucket)));
+        let silent = || Err(CloudError::new(CloudErrorKind::Unanswered, "Timeout"));
+        for (is_there, info, policy, hidden) in [
+            (true, denied(), denied(), Some(false)),
+            (true, missing(), denied(), Some(true)),
+            (true, denied(), missing(), Some(true)),
+            (false, missing(), missing(), None),
+            (true, Ok(head(200, None)), denied(), None),
+            (true, denied(), silent(), None),
+        ] {
+            let asked = OtherAccount {
+                is_there,
+                info,
+                policy,
+            };
+            assert_eq!(asked.is_hidden(), hidden, "{asked:?}");
+            assert_eq!(account_check(&asked).level, Level::Ok);
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_that_lasts_is_not_recognized() {
+        for (answer, unrecognized) in [
+            (Ok(head(403, Some(CloudErrorKind::WrongRegion))), false),
+            (Ok(head(403, Some(CloudErrorKind::AccessDenied))), true),
+            (Ok(head(503, Some(CloudErrorKind::Unavailable))), false),
+            (Ok(head(200, None)), false),
+            (Err(CloudError::new(CloudErrorKind::Unanswered, "Timeout")), false),
+        ] {
+            let asked = OtherRegion {
+                region: OtherRegion::other_than("cn-hangzhou"),
+                answer,
+            };
+            assert_eq!(asked.unrecognized().is_some(), unrecognized, "{asked:?}");
+        }
+        assert_eq!(OtherRegion::other_than("cn-beijing"), "cn-hangzhou");
+    }
+}

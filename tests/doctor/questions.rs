@@ -1,0 +1,214 @@
+//! Questions about the cloud that reads answer: each has one line of the report, in a world for each answer.
+
+use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
+use serde_json::Value;
+
+use super::setup::{BUCKET, GRANT, JOB, KEYS, TOKEN, World, check};
+
+const JSON: &[&str] = &["-o", "json"];
+
+fn both() -> String {
+    format!("{GRANT}---{JOB}")
+}
+
+/// Returns what a report says by a check, which is ok.
+fn seen(report: &Value, name: &str) -> String {
+    let check = check(report, name);
+    assert_eq!(check["level"], "ok", "{check}");
+    check["seen"].as_str().unwrap().to_owned()
+}
+
+/// Returns the assumptions that were seen to be wrong.
+fn assumptions(report: &Value) -> Vec<&str> {
+    let wrong = report["wrongAssumptions"].as_array().unwrap().iter();
+    wrong.map(|wrong| wrong["assumption"].as_str().unwrap()).collect()
+}
+
+fn has(report: &Value, name: &str) -> bool {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    checks.any(|check| check["name"] == name)
+}
+
+/// Answers calls of an action with one key, after the first ones.
+fn answer(world: &World, action: &str, key: &str, skip: u32, answer: FaultAnswer) {
+    world.emulator.add_fault(Fault {
+        matching: FaultMatch {
+            action: Some(action.to_owned()),
+            access_key_id: Some(key.to_owned()),
+            ..FaultMatch::default()
+        },
+        skip,
+        times: None,
+        effect: FaultEffect::Answer(answer),
+    });
+}
+
+fn error(status: u16, code: &str) -> FaultAnswer {
+    FaultAnswer {
+        status,
+        code: code.to_owned(),
+        ..FaultAnswer::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_whether_oss_hides_a_bucket_from_another_account() {
+    let name = "bucket-of-other-account";
+    let hidden = "NoSuchBucket says that a bucket does not exist";
+    let world = World::new("", "").await;
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "not hidden from the account of the job: GetBucketInfo and GetBucketPolicy: 403 AccessDenied, EC 0003-00000001"
+    );
+    assert!(!assumptions(&report).contains(&hidden));
+    let missing = || error(404, "NoSuchBucket");
+    answer(&world, "GetBucketInfo", "LTAI5tScorer", 0, missing());
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "hidden from the account of the job: GetBucketInfo: 404 NoSuchBucket; GetBucketPolicy: 403 AccessDenied, EC 0003-00000001"
+    );
+    assert!(assumptions(&report).contains(&hidden), "{report:#}");
+    // A bucket that its owner does not see either is not hidden.
+    world.emulator.clear_faults();
+    let elsewhere = both().replace(BUCKET, "another-bucket");
+    let report = world.doctor(&elsewhere, JSON, KEYS).await.json();
+    let text = seen(&report, name);
+    assert!(
+        text.starts_with("not known, as the credentials of the grant do not see the bucket"),
+        "{text}"
+    );
+    assert!(!assumptions(&report).contains(&hidden));
+    // Credentials of the owner have nothing to say about it.
+    let own: Vec<_> = KEYS
+        .iter()
+        .filter(|(name, _)| !name.contains("JOB"))
+        .copied()
+        .chain([
+            ("IMM_OPERATOR_JOB_ACCESS_KEY_ID", "LTAI5tPolicy"),
+            ("IMM_OPERATOR_JOB_ACCESS_KEY_SECRET", "canary-policy"),
+        ])
+        .collect();
+    let report = world.doctor(&both(), JSON, &own).await.json();
+    assert!(!has(&report, name));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_how_the_host_of_another_region_refuses_the_bucket() {
+    let name = "bucket-in-other-region";
+    let named = "an error of another region's host says that the region is wrong";
+    let world = World::new("", "").await;
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "GetBucketPolicy at the host of cn-beijing: 403 AccessDenied, which names the host of cn-hangzhou; taken for a wrong region"
+    );
+    assert!(!assumptions(&report).contains(&named));
+    // The first read of the owner is that of the policy.
+    let redirect = || FaultAnswer {
+        body: Some("<Error><Code>TemporaryRedirect</Code></Error>".to_owned()),
+        content_type: Some("application/xml".to_owned()),
+        ..error(307, "TemporaryRedirect")
+    };
+    answer(&world, "GetBucketPolicy", "LTAI5tPolicy", 1, redirect());
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "GetBucketPolicy at the host of cn-beijing: 307 TemporaryRedirect; not taken for a wrong region"
+    );
+    assert!(assumptions(&report).contains(&named), "{report:#}");
+    // An address that is the same for all regions has no other host.
+    let flags = [
+        "-o",
+        "json",
+        "--oss-endpoint=https://oss-cn-hangzhou.aliyuncs.com",
+    ];
+    let report = world.doctor(&both(), &flags, KEYS).await.json();
+    assert!(!has(&report, name));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_which_form_of_a_token_exchange_is_answered_in_json() {
+    let world = World::new("", "").await;
+    std::fs::write(world.path("token"), TOKEN).unwrap();
+    let by_token = r#"{source: ServiceAccount, serviceAccount: {name: scorer, roleARN: "acs:ram::6543210987654321:role/policy-admin", oidcProviderARN: "acs:ram::6543210987654321:oidc-provider/cluster"}}"#;
+    let manifest = GRANT
+        .replace("{source: Secret, secretRef: {name: oss-policy-admin}}", by_token)
+        .replace("namespace: media", "namespace: team");
+    let environment = [
+        ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", "token"),
+        (
+            "ALIBABA_CLOUD_ROLE_ARN",
+            "acs:ram::6543210987654321:role/policy-admin",
+        ),
+        (
+            "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+            "acs:ram::6543210987654321:oidc-provider/cluster",
+        ),
+    ];
+    let name = "token-exchange-format";
+    let report = world.doctor(&manifest, JSON, &environment).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "headers only: 200 in XML; with Format in the query: 200 in JSON; with all parameters in the query, as the operator does: 200 in JSON"
+    );
+    let other = manifest.replace("oidc-provider/cluster", "oidc-provider/other");
+    let report = world.doctor(&other, JSON, &environment).await.json();
+    let text = seen(&report, name);
+    assert!(
+        text.starts_with("headers only: 404 EntityNotExist.OIDCProvider in XML; "),
+        "{text}"
+    );
+    // Without a token there is nothing to exchange.
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert!(!has(&report, name));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_whether_listed_keys_are_read_as_they_are() {
+    let name = "listed-keys";
+    let assumed = "encoding-type=url encodes each key once, a space as %20";
+    let world = World::new("", "").await;
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "not seen: no key on the first page has special characters"
+    );
+    for key in [
+        "photos/a b.jpg",
+        "photos/a+b.jpg",
+        "photos/ü.jpg",
+        "photos/&<.jpg",
+    ] {
+        assert!(world.emulator.put_object(BUCKET, key, b"x".as_slice(), None));
+    }
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "the same with and without encoding-type: 4 keys with special characters (space, +, other ASCII, beyond ASCII)"
+    );
+    assert!(!assumptions(&report).contains(&assumed));
+    // A cloud that encodes each key twice.
+    let page = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>photos/a%2520b.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>";
+    let twice = FaultAnswer {
+        body: Some(page.to_owned()),
+        content_type: Some("application/xml".to_owned()),
+        ..error(200, "")
+    };
+    answer(&world, "ListObjectsV2", "LTAI5tLister", 0, twice);
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    let check = check(&report, name);
+    assert_eq!(check["level"], "warning", "{check}");
+    assert!(
+        check["seen"]
+            .as_str()
+            .unwrap()
+            .ends_with("encoding-type: 1 of 1 key with special characters (%)"),
+        "{check}"
+    );
+    assert!(assumptions(&report).contains(&assumed), "{report:#}");
+    for hidden in ["a b.jpg", "a+b.jpg", "%2520"] {
+        assert!(!report.to_string().contains(hidden), "{hidden}: {report:#}");
+    }
+}
