@@ -11,6 +11,7 @@ mod doctor {
     mod limits;
     mod limits_roles;
     mod locks;
+    mod own_policies;
     mod pass_role;
     mod probe_ends;
     mod probe_keys;

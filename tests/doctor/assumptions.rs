@@ -50,6 +50,7 @@ async fn each_world_proves_another_assumption_wrong() {
         let questions = FurtherQuestions {
             pass_role: project.contains("passRole"),
             revocation: false,
+            deny: false,
         };
         let mut probe = ProbeSequence::new(access, questions, 200);
         run_plan(&world, &mut probe, &[], lag).await;

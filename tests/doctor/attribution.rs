@@ -45,6 +45,7 @@ async fn access_that_begins_late_is_not_attributed_to_the_pass_role_statement() 
     let questions = FurtherQuestions {
         pass_role: true,
         revocation: false,
+        deny: false,
     };
     let mut sequence = ProbeSequence::new(access, questions, 200);
     run_plan(&world, &mut sequence, &[], 130).await;

@@ -29,6 +29,7 @@ async fn run(
     let questions = FurtherQuestions {
         pass_role: false,
         revocation: true,
+        deny: false,
     };
     let mut probe = ProbeSequence::new(access, questions, 60);
     let outcome = run_probe(&target(world, false), &mut probe, clock, stop).await;

@@ -16,6 +16,7 @@ fn sequence(pass_role: bool, most_billed: u32) -> ProbeSequence {
         FurtherQuestions {
             pass_role,
             revocation: false,
+            deny: false,
         },
         most_billed,
     )

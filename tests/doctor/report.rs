@@ -169,6 +169,13 @@ async fn the_further_answers_of_a_probe_in_the_documentation_are_what_the_progra
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_spelling_of_a_deny_in_the_documentation_is_what_the_program_prints() {
+    let world = World::new("", "").await;
+    let report = probed(&world, &["--probe", "deny"]).await;
+    assert_documented("of a Deny", &lines_of(&report, "probe-deny"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_in_the_documentation_is_what_the_program_prints() {
     let world = World::new("", "").await;
     let report = probed(&world, &[]).await;

@@ -15,6 +15,7 @@ fn sequence(most_billed: u32) -> ProbeSequence {
     let questions = FurtherQuestions {
         pass_role: false,
         revocation: true,
+        deny: false,
     };
     ProbeSequence::new(access, questions, most_billed)
 }

@@ -15,6 +15,7 @@ mod probe_args;
 mod probe_keys;
 mod probe_start;
 mod questions;
+mod read_back;
 
 use std::process::ExitCode;
 

@@ -12,13 +12,15 @@ use super::policy_before::check_before;
 use super::pre_image::{put_back, read_policy, store};
 pub use super::pre_image::{read_image, remove_restored, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
-use crate::api::{Grantee, JobAccess, OssAction, RoleChain};
+use super::read_back::read_back;
+use crate::api::{Grantee, JobAccess, RoleChain};
 use crate::cloud::Cloud;
 use crate::core::doctor::{
-    LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome, is_open,
+    LimitCase, PreImage, ProbeAnswer, ProbePlan, ProbeStep, Restoration, RestoreOutcome, SecondStatement,
+    is_open, own_policy,
 };
 use crate::core::place::{BucketPlace, ProjectPlace};
-use crate::core::policy::{Document, POLICY_LIMIT, PolicyPublicity, access_statement, pass_role_statement};
+use crate::core::policy::{Document, PolicyPublicity};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
 /// Pauses in seconds before a change is made again that OSS rejected because another client changes settings of the bucket.
@@ -123,8 +125,12 @@ pub async fn run_probe(
         }
         let answer = match probe.step().clone() {
             ProbeStep::Finish => break,
-            ProbeStep::Write(grantee) => running.write(&grantee, false).await,
-            ProbeStep::WriteWithPassRole(grantee) => running.write(&grantee, true).await,
+            ProbeStep::Write(grantee) => running.write(&grantee, SecondStatement::Nothing).await,
+            ProbeStep::WriteWithPassRole(grantee) => running.write(&grantee, SecondStatement::PassRole).await,
+            ProbeStep::WriteWithDeny(grantee, action) => {
+                running.write(&grantee, SecondStatement::Deny(action)).await
+            }
+            ProbeStep::ReadBack => running.read_back().await,
             ProbeStep::Remove => running.remove().await,
             ProbeStep::Score => running.score(&LimitCase::Image).await,
             ProbeStep::Try(case) => running.score(&case).await,
@@ -156,37 +162,16 @@ pub async fn run_probe(
 }
 
 impl Running<'_> {
-    /// Writes the statement of a grantee beside those from before, and its `ram:PassRole` statement if that is asked for.
+    /// Writes the statement of a grantee beside those from before, and a second one if a question needs it.
     ///
     /// # Errors
     /// Returns why nothing was written.
-    async fn write(&mut self, grantee: &Grantee, with_pass_role: bool) -> Result<ProbeAnswer, String> {
+    async fn write(&mut self, grantee: &Grantee, second: SecondStatement) -> Result<ProbeAnswer, String> {
         let target = self.target;
         let mut prefixes = vec![target.key.clone()];
         prefixes.extend(target.objects.iter().cloned());
-        let actions = [OssAction::GetObject];
-        let statement = access_statement(
-            target.bucket.name(),
-            &target.owner_uid,
-            grantee,
-            &actions,
-            &prefixes,
-        );
-        let mut statements = vec![statement.text];
-        if with_pass_role {
-            statements.push(pass_role_statement(grantee).text);
-        }
-        let before = self
-            .image
-            .before
-            .as_ref()
-            .map(|text| Document::parse(text.as_bytes()));
-        let text = match before {
-            Some(Ok(document)) => document.splice(&[], &statements),
-            Some(Err(_)) => None,
-            None => Document::new_document(&statements),
-        };
-        let text = text.filter(|text| text.len() <= POLICY_LIMIT);
+        let place = (target.bucket.name(), target.owner_uid.as_str());
+        let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, second);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
         let (put, keys) = self.change(Some(&text)).await?;
         self.unseen |= put.as_ref().err().is_none_or(|error| !error.had_no_effect());
@@ -207,6 +192,14 @@ impl Running<'_> {
             policy_is_public: public,
             by_block: said.is_none() && public.is_some(),
         })
+    }
+
+    /// Reads the policy until it is stable.
+    async fn read_back(&self) -> Result<ProbeAnswer, String> {
+        let target = self.target;
+        let bucket = (&target.cloud, &target.bucket);
+        let read = read_back(bucket, &target.owner_keys, &self.image, self.clock, self.stop);
+        read.await.map(ProbeAnswer::ReadBack)
     }
 
     /// Asks OSS whether the policy is public. After a write it may still answer about the policy from before: the answer

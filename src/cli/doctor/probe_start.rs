@@ -47,7 +47,7 @@ pub(super) async fn start_probe(
 ) -> Result<(), String> {
     let flags = &collector.flags.probe;
     if flags.allow_public && flags.probe == ProbeKind::Limits {
-        return Err("--allow-public is for --probe access and --probe lag".to_owned());
+        return Err("--allow-public is for --probe access, --probe lag and --probe deny".to_owned());
     }
     for (flag, is_set) in [
         ("--limits-object", !flags.limits_object.is_empty()),
@@ -65,17 +65,19 @@ pub(super) async fn start_probe(
     let bucket = target.bucket.name().to_owned();
     let file = target.file.display().to_string();
     match flags.probe {
-        ProbeKind::Access | ProbeKind::Lag => {
+        ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny => {
             let access = Probe::new(grantee, role, flags.max_billed);
             let questions = FurtherQuestions {
                 pass_role: flags.allow_public,
                 revocation: flags.probe == ProbeKind::Lag,
+                deny: flags.probe == ProbeKind::Deny,
             };
             let mut probe = ProbeSequence::new(access, questions, flags.max_billed);
+            let denies = if questions.deny { 2 } else { 0 };
             let (policies, public) = if flags.allow_public {
-                (5, ", of which the last may be public,")
+                (5 + denies, ", of which the last may be public,")
             } else {
-                (3, "")
+                (3 + denies, "")
             };
             let calls = counted(flags.max_billed, "scoring call");
             confirm(

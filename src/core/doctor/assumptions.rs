@@ -6,7 +6,7 @@ use super::limits::LimitsFindings;
 use super::limits_checks::{described, rate};
 use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
-use super::{AccessLogFacts, Facts, ListedKeys, QuestionFacts};
+use super::{AccessLogFacts, DenyFindings, Facts, ListedKeys, QuestionFacts};
 use crate::core::condition_builder::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
@@ -51,6 +51,7 @@ pub(super) fn wrong_assumptions(facts: &Facts) -> Vec<WrongAssumption> {
         found.extend(about_principals(&probe.findings));
         found.extend(about_pass_role(&probe.findings));
         found.extend(about_delays(&probe.findings));
+        found.extend(probe.findings.deny.iter().flat_map(about_deny));
     }
     found.extend(facts.access_log.iter().filter_map(about_spelling));
     found.extend(about_questions(&facts.questions));
@@ -124,6 +125,20 @@ fn about_pass_role(found: &ProbeFindings) -> Vec<WrongAssumption> {
         ));
     }
     list
+}
+
+/// The documentation of RAM compares actions without their case and knows `?`; that of OSS says neither.
+fn about_deny(found: &DenyFindings) -> Vec<WrongAssumption> {
+    let ignored = found.ignored.iter().map(|spelling| {
+        let assumption = if spelling.contains('?') {
+            "a ? in the action of a Deny stands for any character"
+        } else {
+            "the action of a Deny is compared without its case"
+        };
+        let seen = format!("the image was scored beside a Deny of {spelling}");
+        wrong(POLICY_PAGE, assumption, seen)
+    });
+    ignored.collect()
 }
 
 fn about_delays(found: &ProbeFindings) -> Vec<WrongAssumption> {

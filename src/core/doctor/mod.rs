@@ -10,6 +10,7 @@ mod assumptions;
 mod bucket;
 mod check;
 mod conclusion;
+mod deny_spelling;
 mod facts;
 mod further_endpoints;
 mod job;
@@ -18,6 +19,7 @@ mod limits_checks;
 mod listed_keys;
 mod mask;
 mod network;
+mod own_policy;
 mod pass_role;
 mod probe;
 mod probe_checks;
@@ -26,6 +28,7 @@ mod probe_sequence;
 mod probe_step;
 mod public_policy;
 mod questions;
+mod read_back;
 mod report;
 mod restore;
 mod revocation;
@@ -37,6 +40,7 @@ pub use advice::missing_credentials;
 pub use answer_head::{AnswerFormat, AnswerHead};
 pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
+pub use deny_spelling::DenyFindings;
 pub use facts::{
     AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts,
     ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts,
@@ -44,11 +48,13 @@ pub use facts::{
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use listed_keys::{KeyComparison, ListedKeys};
 pub use mask::Mask;
+pub use own_policy::{SecondStatement, own_policy};
 pub use probe::Probe;
 pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
 pub use probe_sequence::{FurtherQuestions, ProbeSequence};
 pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
 pub use public_policy::is_open;
 pub use questions::{Answered, OtherAccount, OtherRegion, QuestionFacts};
+pub use read_back::ReadBack;
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};

@@ -97,7 +97,9 @@ impl PassRoleProbe {
                     self.next = ProbeStep::Finish;
                 }
             }
-            ProbeAnswer::Paused | ProbeAnswer::Burst(_) => self.next = ProbeStep::Score,
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) => {
+                self.next = ProbeStep::Score;
+            }
         }
     }
 

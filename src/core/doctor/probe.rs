@@ -149,7 +149,7 @@ impl ProbePlan for Probe {
                 self.next = ProbeStep::Finish;
             }
             ProbeAnswer::ScoreFailed(error, after) => self.on_failed_score(&error, after),
-            ProbeAnswer::Paused | ProbeAnswer::Burst(_) => self.score_next(),
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) => self.score_next(),
         }
     }
 
@@ -232,6 +232,8 @@ mod tests {
                         ProbeAnswer::Paused
                     }
                     ProbeStep::WriteWithPassRole(_)
+                    | ProbeStep::WriteWithDeny(..)
+                    | ProbeStep::ReadBack
                     | ProbeStep::Remove
                     | ProbeStep::Try(_)
                     | ProbeStep::Burst { .. }

@@ -1,7 +1,8 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
+use super::deny_spelling::deny_check;
 use super::public_policy::{is_open, policy_view};
-use super::{Check, GrantFacts, PassRoleFindings, ProbeFacts, RestoreOutcome, RevocationLag};
+use super::{Check, GrantFacts, PassRoleFindings, ProbeFacts, ReadBack, RestoreOutcome, RevocationLag};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::condition_builder::counted;
 
@@ -31,6 +32,8 @@ pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Ve
             ),
         ));
     }
+    checks.extend(found.read_back.as_ref().map(ReadBack::check));
+    checks.extend(found.deny.as_ref().map(deny_check));
     checks.extend(
         found
             .pass_role

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::deny_spelling::DenyFindings;
+use super::read_back::ReadBack;
 use crate::api::Grantee;
 
 /// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
@@ -30,6 +32,12 @@ pub struct ProbeFindings {
     /// What is known about the `ram:PassRole` statement, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_role: Option<PassRoleFindings>,
+    /// What reads of the written policy showed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_back: Option<ReadBack>,
+    /// What was found out about spellings of a Deny, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<DenyFindings>,
     /// Billed calls.
     pub billed: u32,
     /// Why it ended early.

@@ -1,10 +1,12 @@
-//! The questions of a probe in their order: access first, then the `ram:PassRole` statement, if it is allowed, and
-//! the end of access, if it is asked for.
+//! The questions of a probe in their order: access first, then reading the policy back, the spelling of a Deny, if it is asked for,
+//! the `ram:PassRole` statement, if it is allowed, and the end of access, if it is asked for.
 
+use super::deny_spelling::DenyProbe;
 use super::pass_role::PassRoleProbe;
 use super::probe::Probe;
 use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
+use super::read_back::ReadBack;
 use super::revocation::RevocationProbe;
 
 /// Which questions follow that of access.
@@ -14,6 +16,16 @@ pub struct FurtherQuestions {
     pub pass_role: bool,
     /// Measure how soon access ends.
     pub revocation: bool,
+    /// Write a Deny in other spellings, and score the image once with each.
+    pub deny: bool,
+}
+
+/// The question of what reads of the policy show.
+#[derive(Clone, Copy, Debug)]
+enum ReadBackQuestion {
+    Open,
+    Asked,
+    Answered(ReadBack),
 }
 
 /// Decides the steps of all questions.
@@ -22,6 +34,8 @@ pub struct ProbeSequence {
     access: Probe,
     questions: FurtherQuestions,
     most_billed: u32,
+    reading: ReadBackQuestion,
+    deny: Option<DenyProbe>,
     pass_role: Option<PassRoleProbe>,
     revocation: Option<RevocationProbe>,
     stopped: Option<String>,
@@ -34,6 +48,8 @@ impl ProbeSequence {
             access,
             questions,
             most_billed,
+            reading: ReadBackQuestion::Open,
+            deny: None,
             pass_role: None,
             revocation: None,
             stopped: None,
@@ -45,6 +61,14 @@ impl ProbeSequence {
     /// Returns what was found out so far, by all questions.
     pub fn findings(&self) -> ProbeFindings {
         let mut found = self.access.findings().clone();
+        if let ReadBackQuestion::Answered(read) = &self.reading {
+            found.read_back = Some(*read);
+        }
+        if let Some(probe) = &self.deny {
+            found.billed = found.billed.saturating_add(probe.billed);
+            found.stopped = found.stopped.or_else(|| probe.stopped.clone());
+            found.deny = Some(probe.findings.clone());
+        }
         if let Some(probe) = &self.pass_role {
             found.billed = found.billed.saturating_add(probe.billed);
             found.stopped = found.stopped.or_else(|| probe.stopped.clone());
@@ -70,6 +94,18 @@ impl ProbeSequence {
             return;
         }
         let found = self.findings();
+        if let Some(grantee) = &found.works {
+            if matches!(self.reading, ReadBackQuestion::Open) {
+                self.reading = ReadBackQuestion::Asked;
+                return;
+            }
+            // Where IMM needs the other statement too, a denied call would not be due to the Deny.
+            if self.questions.deny && self.deny.is_none() && self.pass_role.is_none() {
+                let lag = found.lag_millis.unwrap_or_default();
+                self.deny = Some(DenyProbe::after(lag, grantee));
+                return;
+            }
+        }
         if self.questions.pass_role && self.pass_role.is_none() {
             self.pass_role = Some(PassRoleProbe::after(&found));
             // It may have nothing to ask.
@@ -93,18 +129,24 @@ impl ProbePlan for ProbeSequence {
         if self.stopped.is_some() {
             return &ProbeStep::Finish;
         }
-        match (&self.revocation, &self.pass_role) {
-            (Some(probe), _) => &probe.next,
-            (None, Some(probe)) => &probe.next,
-            (None, None) => self.access.step(),
+        if matches!(self.reading, ReadBackQuestion::Asked) {
+            return &ProbeStep::ReadBack;
+        }
+        match (&self.revocation, &self.pass_role, &self.deny) {
+            (Some(probe), _, _) => &probe.next,
+            (None, Some(probe), _) => &probe.next,
+            (None, None, Some(probe)) => &probe.next,
+            (None, None, None) => self.access.step(),
         }
     }
 
     fn take(&mut self, answer: ProbeAnswer) {
-        match (&mut self.revocation, &mut self.pass_role) {
-            (Some(probe), _) => probe.take(answer),
-            (None, Some(probe)) => probe.take(answer),
-            (None, None) => self.access.take(answer),
+        match (&mut self.revocation, &mut self.pass_role, &mut self.deny, answer) {
+            (_, _, _, ProbeAnswer::ReadBack(read)) => self.reading = ReadBackQuestion::Answered(read),
+            (Some(probe), _, _, answer) => probe.take(answer),
+            (None, Some(probe), _, answer) => probe.take(answer),
+            (None, None, Some(probe), answer) => probe.take(answer),
+            (None, None, None, answer) => self.access.take(answer),
         }
         self.check_price();
         self.begin_next();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::read_back::ReadBack;
 use crate::api::Grantee;
 use crate::core::error::CloudError;
 
@@ -60,6 +61,10 @@ pub enum ProbeStep {
     Write(Grantee),
     /// Write the same statement and the `ram:PassRole` statement of the grantee.
     WriteWithPassRole(Grantee),
+    /// Write the same statement and a Deny of an action, of the same objects to the same readers.
+    WriteWithDeny(Grantee, &'static str),
+    /// Read the policy back until it is stable.
+    ReadBack,
     /// Put the policy from before back, while the probe goes on.
     Remove,
     /// Score the image once.
@@ -106,6 +111,8 @@ pub enum ProbeAnswer {
     ScoreFailed(CloudError, Duration),
     /// The answers of all calls that were sent.
     Burst(Vec<Result<(), CloudError>>),
+    /// What reads of the policy showed.
+    ReadBack(ReadBack),
     /// The pause is over.
     Paused,
 }

@@ -28,7 +28,10 @@ impl RevocationProbe {
     pub(super) fn take(&mut self, answer: ProbeAnswer) {
         let millis = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         match answer {
-            ProbeAnswer::Written { .. } | ProbeAnswer::Paused | ProbeAnswer::Burst(_) => {
+            ProbeAnswer::Written { .. }
+            | ProbeAnswer::Paused
+            | ProbeAnswer::Burst(_)
+            | ProbeAnswer::ReadBack(_) => {
                 self.next = ProbeStep::Score;
             }
             ProbeAnswer::WriteFailed(error) => self.stop(&format!(
