@@ -161,7 +161,8 @@ impl CredentialsUri {
         format!("{}/", self.url.origin().ascii_serialization())
     }
 
-    /// Says how far a connection to the service gets, without asking for credentials.
+    /// Says how far a connection to the service gets. Its root is asked, and the answer is dropped: where that is the path of
+    /// the URI, the service may give credentials, which nobody sees.
     pub async fn reach(&self, now: fn() -> Timestamp) -> Reachability {
         reach_with(&self.client, &self.root(), None, now).await
     }

@@ -76,7 +76,8 @@ pub(super) async fn reach_all(
         url,
     ));
     wanted.dedup();
-    // The settings of an account are read at the host of the service, which an address with a bucket has another name than.
+    // The settings of an account are read at the host of the service, whose name differs from that of an address with a
+    // bucket.
     if let Some(place) = bucket {
         let url = collector.endpoints.oss_service(place);
         if !collector.endpoints.bucket(place).starts_with(&url) {

@@ -11,7 +11,8 @@ pub(super) enum ProbeKind {
     Access,
     /// The same, and how soon access ends after the statement was removed.
     Lag,
-    /// Access, and whether a Deny matches whose action is in lower case or has a ?. Takes at most two more calls.
+    /// Access, and whether a Deny still matches if its action is in lower case or has a ?. Takes five more calls, and more where OSS
+    /// enforces policies late.
     Deny,
     /// With which errors IMM refuses calls, and how it throttles them. Takes many calls, each of which may be billed.
     Limits,

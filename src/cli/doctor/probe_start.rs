@@ -73,7 +73,11 @@ pub(super) async fn start_probe(
                 deny: flags.probe == ProbeKind::Deny,
             };
             let mut probe = ProbeSequence::new(access, questions, flags.max_billed);
-            let denies = if questions.deny { 2 } else { 0 };
+            let (denies, denied) = if questions.deny {
+                (5, ", of which three deny these readers the image,")
+            } else {
+                (0, "")
+            };
             let (policies, public) = if flags.allow_public {
                 (5 + denies, ", of which the last may be public,")
             } else {
@@ -83,7 +87,7 @@ pub(super) async fn start_probe(
             confirm(
                 flags,
                 &bucket,
-                &format!("up to {policies} policies{public} to bucket {bucket}, make up to {calls}"),
+                &format!("up to {policies} policies{public}{denied} to bucket {bucket}, make up to {calls}"),
                 grantee,
             )?;
             let outcome = run(&target, &mut probe).await?;

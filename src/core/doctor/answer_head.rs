@@ -1,6 +1,7 @@
 //! What a report shows of an answer whose content does not matter: status, code and format. No text of a service is in it.
 
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::refusal::RefusedBy;
 
 /// Format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,15 @@ impl AnswerHead {
             Some(ec) => format!("{text}, EC {ec}"),
             None => text,
         }
+    }
+
+    /// Whether the caller's own policies refused the call, before the service looked for anything.
+    pub(super) fn is_by_callers_policy(&self) -> bool {
+        let by = self.error.as_ref().and_then(|error| error.refusal.by);
+        matches!(
+            by,
+            Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
+        )
     }
 
     pub(super) fn is_of_kind(&self, kind: CloudErrorKind) -> bool {

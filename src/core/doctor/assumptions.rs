@@ -135,7 +135,7 @@ fn about_deny(found: &DenyFindings) -> Vec<WrongAssumption> {
         } else {
             "the action of a Deny is compared without its case"
         };
-        let seen = format!("the image was scored beside a Deny of {spelling}");
+        let seen = format!("the image was scored four minutes after a Deny of {spelling} was written");
         wrong(POLICY_PAGE, assumption, seen)
     });
     ignored.collect()
@@ -200,11 +200,11 @@ fn about_questions(asked: &QuestionFacts) -> Vec<WrongAssumption> {
     {
         list.push(wrong(
             LIST_PAGE,
-            "encoding-type=url encodes each key once, a space as %20",
+            "encoding-type=url encodes each key once",
             format!(
-                "{} of {} differ from a plain listing",
-                found.differing,
-                counted(found.special, "key")
+                "of {} with special characters, a plain listing shows {} differently",
+                counted(found.special, "key"),
+                found.differing
             ),
         ));
     }

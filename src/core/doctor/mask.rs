@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::network::host_of;
-use super::{EndpointFacts, Facts};
+use super::{EndpointFacts, Facts, Service};
 
 /// Shortest run of digits that counts as an account number, wherever it comes from.
 const ACCOUNT_DIGITS: usize = 12;
@@ -121,6 +121,10 @@ impl Mask {
         let name = name_of(host_of(&endpoint.url));
         if !name.ends_with(".aliyuncs.com") {
             self.add_name("host", name);
+        }
+        // The name of a Service has no dot, and an address of the link is not private.
+        if endpoint.service == Service::CredentialsUri && name != "localhost" && !name.starts_with("127.") {
+            self.add("host", name);
         }
         for address in endpoint
             .reached

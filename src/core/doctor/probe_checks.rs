@@ -32,7 +32,7 @@ pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Ve
             ),
         ));
     }
-    checks.extend(found.read_back.as_ref().map(ReadBack::check));
+    checks.extend(found.read_back.as_ref().and_then(ReadBack::check));
     checks.extend(found.deny.as_ref().map(deny_check));
     checks.extend(
         found

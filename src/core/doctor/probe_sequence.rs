@@ -1,7 +1,7 @@
 //! The questions of a probe in their order: access first, then reading the policy back, the spelling of a Deny, if it is asked for,
 //! the `ram:PassRole` statement, if it is allowed, and the end of access, if it is asked for.
 
-use super::deny_spelling::DenyProbe;
+use super::deny_spelling::{DenyFindings, DenyProbe};
 use super::pass_role::PassRoleProbe;
 use super::probe::Probe;
 use super::probe_findings::ProbeFindings;
@@ -67,7 +67,10 @@ impl ProbeSequence {
         if let Some(probe) = &self.deny {
             found.billed = found.billed.saturating_add(probe.billed);
             found.stopped = found.stopped.or_else(|| probe.stopped.clone());
-            found.deny = Some(probe.findings.clone());
+        }
+        if self.questions.deny {
+            let asked = self.deny.as_ref().map(|probe| probe.findings.clone());
+            found.deny = Some(asked.unwrap_or_else(DenyFindings::not_asked));
         }
         if let Some(probe) = &self.pass_role {
             found.billed = found.billed.saturating_add(probe.billed);
@@ -118,7 +121,9 @@ impl ProbeSequence {
 
     /// Ends before a call that is not allowed.
     fn check_price(&mut self) {
-        if self.step() == &ProbeStep::Score && self.findings().billed >= self.most_billed {
+        // A Deny without a call after it would deny access for nothing.
+        let is_billed = matches!(self.step(), ProbeStep::Score | ProbeStep::WriteWithDeny(..));
+        if is_billed && self.findings().billed >= self.most_billed {
             self.stop("--max-billed is reached");
         }
     }
@@ -148,8 +153,8 @@ impl ProbePlan for ProbeSequence {
             (None, None, Some(probe), answer) => probe.take(answer),
             (None, None, None, answer) => self.access.take(answer),
         }
-        self.check_price();
         self.begin_next();
+        self.check_price();
     }
 
     fn stop(&mut self, why: &str) {

@@ -1,7 +1,7 @@
 //! Questions about the cloud that reads answer, without a write and without a billed call. Each has one line of the report; an
 //! answer is ok whatever it is, unless objects would not be found because of it.
 
-use super::answer_head::AnswerHead;
+use super::answer_head::{AnswerFormat, AnswerHead};
 use super::check::Check;
 use super::listed_keys::{KeyComparison, ListedKeys};
 use crate::core::condition_builder::counted;
@@ -44,7 +44,9 @@ impl OtherAccount {
         };
         let refuses = |answer: &Answered| {
             let head = answer.as_ref();
-            head.is_ok_and(|head| head.is_of_kind(CloudErrorKind::AccessDenied))
+            head.is_ok_and(|head| {
+                head.is_of_kind(CloudErrorKind::AccessDenied) && !head.is_by_callers_policy()
+            })
         };
         if !self.is_there {
             None
@@ -66,12 +68,13 @@ pub struct OtherRegion {
 }
 
 impl OtherRegion {
-    /// Returns a region in which a bucket is not.
+    /// Returns a region in which a bucket is not, on the same side of the border: requests across it are slow.
     pub fn other_than(region: &str) -> &'static str {
-        if region == "cn-beijing" {
-            "cn-hangzhou"
-        } else {
-            "cn-beijing"
+        match region {
+            "cn-beijing" => "cn-hangzhou",
+            "ap-southeast-1" => "ap-northeast-1",
+            region if region.starts_with("cn-") => "cn-beijing",
+            _ => "ap-southeast-1",
         }
     }
 
@@ -79,9 +82,22 @@ impl OtherRegion {
     pub(super) fn unrecognized(&self) -> Option<&AnswerHead> {
         let head = self.answer.as_ref().ok()?;
         let error = head.error.as_ref()?;
-        let is_known = error.kind == CloudErrorKind::WrongRegion || error.is_transient();
-        (!is_known).then_some(head)
+        let is_about_region = error.kind == CloudErrorKind::WrongRegion;
+        let says_nothing = error.is_transient()
+            || is_served(error)
+            || matches!(
+                error.kind,
+                CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired
+            )
+            || head.is_by_callers_policy()
+            || head.format != AnswerFormat::Xml;
+        (!is_about_region && !says_nothing).then_some(head)
     }
+}
+
+/// Whether an error says that the host serves the bucket, which has no policy.
+fn is_served(error: &CloudError) -> bool {
+    error.code == "NoSuchBucketPolicy"
 }
 
 impl QuestionFacts {
@@ -136,6 +152,7 @@ fn region_check(asked: &OtherRegion) -> Check {
     });
     let verdict = match &head.error {
         None => "served there too",
+        Some(error) if is_served(error) => "served there too",
         Some(error) if error.kind == CloudErrorKind::WrongRegion => "taken for a wrong region",
         Some(_) => "not taken for a wrong region",
     };
@@ -196,7 +213,8 @@ fn special_keys(found: &KeyComparison) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::doctor::{AnswerFormat, Level};
+    use crate::core::doctor::Level;
+    use crate::core::refusal::RefusedBy;
 
     fn head(status: u16, kind: Option<CloudErrorKind>) -> AnswerHead {
         AnswerHead {
@@ -212,6 +230,13 @@ mod tests {
     fn a_bucket_is_hidden_only_if_it_is_there() {
         let denied = || Ok(head(403, Some(CloudErrorKind::AccessDenied)));
         let missing = || Ok(head(404, Some(CloudErrorKind::NoSuchBucket)));
+        let refused = || {
+            let mut head = head(403, Some(CloudErrorKind::AccessDenied));
+            if let Some(error) = &mut head.error {
+                error.refusal.by = Some(RefusedBy::RamPolicy);
+            }
+            Ok(head)
+        };
         let silent = || Err(CloudError::new(CloudErrorKind::Unanswered, "Timeout"));
         for (is_there, info, policy, hidden) in [
             (true, denied(), denied(), Some(false)),
@@ -220,6 +245,8 @@ mod tests {
             (false, missing(), missing(), None),
             (true, Ok(head(200, None)), denied(), None),
             (true, denied(), silent(), None),
+            // The caller's own policy refuses before OSS looks for the bucket.
+            (true, refused(), refused(), None),
         ] {
             let asked = OtherAccount {
                 is_there,
@@ -233,9 +260,23 @@ mod tests {
 
     #[test]
     fn only_a_refusal_that_lasts_is_not_recognized() {
+        let without_policy = AnswerHead {
+            error: Some(CloudError::new(
+                CloudErrorKind::RequestRejected,
+                "NoSuchBucketPolicy",
+            )),
+            ..head(404, None)
+        };
+        let page_of_a_proxy = AnswerHead {
+            format: AnswerFormat::Other,
+            ..head(403, Some(CloudErrorKind::AccessDenied))
+        };
         for (answer, unrecognized) in [
             (Ok(head(403, Some(CloudErrorKind::WrongRegion))), false),
             (Ok(head(403, Some(CloudErrorKind::AccessDenied))), true),
+            (Ok(without_policy), false),
+            (Ok(page_of_a_proxy), false),
+            (Ok(head(403, Some(CloudErrorKind::CredentialsRejected))), false),
             (Ok(head(503, Some(CloudErrorKind::Unavailable))), false),
             (Ok(head(200, None)), false),
             (Err(CloudError::new(CloudErrorKind::Unanswered, "Timeout")), false),
@@ -246,6 +287,9 @@ mod tests {
             };
             assert_eq!(asked.unrecognized().is_some(), unrecognized, "{asked:?}");
         }
-        assert_eq!(OtherRegion::other_than("cn-beijing"), "cn-hangzhou");
+        for region in ["cn-hangzhou", "cn-beijing", "eu-central-1", "ap-southeast-1"] {
+            let other = OtherRegion::other_than(region);
+            assert!(other != region && other.starts_with("cn-") == region.starts_with("cn-"));
+        }
     }
 }
