@@ -112,7 +112,7 @@ pub enum RunError {
     Http(String),
 }
 
-/// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 40 s to finish.
+/// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 65 s to finish.
 ///
 /// # Errors
 /// Returns an error if the process cannot start, or [`RunError::LeaseLost`].
