@@ -35,6 +35,7 @@ mod grants {
             // The tests that wait longest start first.
             together clusters::two_clusters_share_a_statement_and_the_remaining_one_restores_it,
             together other_writers::the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing,
+            together other_writers::access_comes_back_during_the_wait_by_hand_or_with_a_new_grant,
             together other_writers::of_a_wiped_policy_only_our_statements_are_restored_and_the_backup_has_the_rest,
             together preview::a_preview_without_the_statements_of_a_job_starts_no_job,
             together backups::the_last_five_backups_are_kept_and_each_is_the_policy_before_its_write,

@@ -15,16 +15,15 @@ pub fn with(policy: &str, change: impl Fn(&mut Vec<Value>)) -> String {
     document.to_string()
 }
 
-// G25
-pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing(stage: Arc<Stage>) {
-    let tenant = Tenant::with_policy(&stage, "repeated", FOREIGN).await;
-    tenant.granted("repeated", &json!({})).await;
+/// Removes the statements of a grant three times within a few seconds. Returns the grant, which waits before the next
+/// restore, and the policy that it waits with.
+async fn removed_three_times(stage: &Stage, tenant: &Tenant, name: &str) -> (Value, String) {
     for removal in 1..=2 {
         let others = FOREIGN.replace("vpc-1", &format!("vpc-{}", removal + 1));
         assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-        tenant.request_reconcile(GRANT, "repeated").await;
+        tenant.request_reconcile(GRANT, name).await;
         tenant
-            .until(GRANT, "repeated", "the restored statement", |grant| {
+            .until(GRANT, name, "the restored statement", |grant| {
                 grant["status"]["lastDrift"]["count"] == removal
                     && condition(grant, "Granted")[0] == "True"
                     && condition(grant, "Ready")[1] == "Applied"
@@ -33,7 +32,15 @@ pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothi
     }
     let others = FOREIGN.replace("vpc-1", "vpc-4");
     assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
-    let grant = tenant.until_reason(GRANT, "repeated", "RepeatedDrift").await;
+    let grant = tenant.until_reason(GRANT, name, "RepeatedDrift").await;
+    (grant, others)
+}
+
+// G25
+pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothing(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "repeated", FOREIGN).await;
+    tenant.granted("repeated", &json!({})).await;
+    let (grant, others) = removed_three_times(&stage, &tenant, "repeated").await;
     let states = ["RepeatedDrift", "Stalled", "Granted"].map(|kind| condition(&grant, kind)[0]);
     assert_eq!(states, ["True", "True", "False"]);
     for _ in 0..2 {
@@ -43,6 +50,49 @@ pub async fn the_third_removal_within_an_hour_is_repeated_drift_and_writes_nothi
     assert_eq!(tenant.policy(), others);
     let note = tenant.one_event("repeated", "RepeatedDrift").await;
     assert!(note.contains("alicloud_oss_bucket"), "{note}");
+}
+
+// As docs/src/concepts/concurrent-writers.md describes.
+pub async fn access_comes_back_during_the_wait_by_hand_or_with_a_new_grant(stage: Arc<Stage>) {
+    let tenant = Tenant::with_policy(&stage, "sooner", FOREIGN).await;
+    tenant.granted("sooner", &json!({})).await;
+    let (grant, others) = removed_three_times(&stage, &tenant, "sooner").await;
+    let owned = grant["status"]["owned"].as_array().unwrap();
+    let ours: Vec<&str> = owned.iter().map(|e| e["statement"].as_str().unwrap()).collect();
+    assert!(!ours.is_empty());
+
+    let by_hand = with(&others, |all| {
+        all.extend(
+            ours.iter()
+                .map(|text| serde_json::from_str::<Value>(text).unwrap()),
+        );
+    });
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&by_hand)));
+    tenant.request_reconcile(GRANT, "sooner").await;
+    let grant = tenant.until_reason(GRANT, "sooner", "Applied").await;
+    let states = ["Ready", "Granted", "RepeatedDrift", "Stalled"].map(|kind| condition(&grant, kind)[0]);
+    assert_eq!(states, ["True", "True", "True", "True"]);
+    let entries = grant["status"]["owned"].as_array().unwrap();
+    for entry in entries {
+        assert_eq!(entry["state"], "Applied");
+        assert_ne!(entry["preExisting"], true, "the grant still owns it");
+    }
+    assert_eq!(tenant.puts().len(), 3, "nothing had to be written");
+
+    let others = FOREIGN.replace("vpc-1", "vpc-5");
+    assert!(stage.cloud.set_policy(&tenant.bucket, Some(&others)));
+    tenant.request_reconcile(GRANT, "sooner").await;
+    tenant.until_reason(GRANT, "sooner", "RepeatedDrift").await;
+    tenant.delete(GRANT, "sooner").await;
+    tenant.until_deleted(GRANT, "sooner").await;
+    assert_eq!(tenant.policy(), others);
+    let grant = tenant.granted("sooner", &json!({})).await;
+    assert!(grant["status"]["repeatedDrift"].is_null(), "{}", grant["status"]);
+    assert_eq!(tenant.puts().len(), 4);
+    assert_eq!(
+        statements(&tenant.policy()).len(),
+        statements(&others).len() + ours.len()
+    );
 }
 
 // G23
