@@ -73,21 +73,23 @@ pub(super) async fn start_probe(
                 deny: flags.probe == ProbeKind::Deny,
             };
             let mut probe = ProbeSequence::new(access, questions, flags.max_billed);
-            let (denies, denied) = if questions.deny {
+            let (more, without_access) = if questions.deny {
                 (5, ", of which three deny these readers the image,")
             } else {
                 (0, "")
             };
             let (policies, public) = if flags.allow_public {
-                (5 + denies, ", of which the last may be public,")
+                (5 + more, ", of which the last may be public,")
             } else {
-                (3 + denies, "")
+                (3 + more, "")
             };
             let calls = counted(flags.max_billed, "scoring call");
             confirm(
                 flags,
                 &bucket,
-                &format!("up to {policies} policies{public}{denied} to bucket {bucket}, make up to {calls}"),
+                &format!(
+                    "up to {policies} policies{public}{without_access} to bucket {bucket}, make up to {calls}"
+                ),
                 grantee,
             )?;
             let outcome = run(&target, &mut probe).await?;

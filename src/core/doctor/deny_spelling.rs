@@ -43,7 +43,7 @@ impl DenyFindings {
 
 /// What the next score is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum DenyQuestion {
     /// Whether this Deny denies access.
     Deny(&'static str),
     /// Whether access is back after a Deny.
@@ -54,7 +54,7 @@ enum Asked {
 #[derive(Clone, Debug)]
 pub(super) struct DenyProbe {
     grantee: Grantee,
-    asked: Asked,
+    asked: DenyQuestion,
     pause: Duration,
     pub(super) next: ProbeStep,
     pub(super) billed: u32,
@@ -68,7 +68,7 @@ impl DenyProbe {
         let lag = Duration::from_millis(lag_millis);
         let mut probe = Self {
             grantee: grantee.clone(),
-            asked: Asked::Access,
+            asked: DenyQuestion::Access,
             pause: lag.saturating_mul(2).clamp(LEAST_PAUSE, PATIENCE),
             next: ProbeStep::Finish,
             billed: 0,
@@ -82,7 +82,7 @@ impl DenyProbe {
     fn begin_next(&mut self) {
         self.next = ProbeStep::Finish;
         if let Some(spelling) = self.findings.open.first() {
-            self.asked = Asked::Deny(spelling);
+            self.asked = DenyQuestion::Deny(spelling);
             self.next = ProbeStep::WriteWithDeny(self.grantee.clone(), spelling);
         }
     }
@@ -100,8 +100,8 @@ impl DenyProbe {
         match answer {
             ProbeAnswer::Written { .. } => {
                 self.next = match self.asked {
-                    Asked::Deny(_) => ProbeStep::Pause(self.pause),
-                    Asked::Access => ProbeStep::Score,
+                    DenyQuestion::Deny(_) => ProbeStep::Pause(self.pause),
+                    DenyQuestion::Access => ProbeStep::Score,
                 }
             }
             ProbeAnswer::WriteFailed(error) => self.on_failed_write(error),
@@ -111,14 +111,14 @@ impl DenyProbe {
             ProbeAnswer::Scored(after) => {
                 self.billed += 1;
                 match self.asked {
-                    Asked::Access => self.begin_next(),
-                    Asked::Deny(_) if after < PATIENCE => {
+                    DenyQuestion::Access => self.begin_next(),
+                    DenyQuestion::Deny(_) if after < PATIENCE => {
                         self.next = ProbeStep::Pause(PATIENCE.saturating_sub(after));
                     }
-                    Asked::Deny(spelling) if spelling == SPELLINGS[0] => {
+                    DenyQuestion::Deny(spelling) if spelling == SPELLINGS[0] => {
                         self.stop(format!("a Deny of {spelling} had no effect within four minutes"));
                     }
-                    Asked::Deny(spelling) => {
+                    DenyQuestion::Deny(spelling) => {
                         self.answered(spelling);
                         self.findings.ignored.push(spelling);
                         self.begin_next();
@@ -134,14 +134,14 @@ impl DenyProbe {
 
     fn on_failed_write(&mut self, error: CloudError) {
         match self.asked {
-            Asked::Deny(spelling)
+            DenyQuestion::Deny(spelling)
                 if spelling != SPELLINGS[0] && error.had_no_effect() && error.rejects_content() =>
             {
                 self.answered(spelling);
                 self.findings.unknown.push((spelling, error.code));
                 self.begin_next();
             }
-            Asked::Deny(_) | Asked::Access => {
+            DenyQuestion::Deny(_) | DenyQuestion::Access => {
                 let code = error.code_and_refusal();
                 self.stop(format!("a policy of the probe could not be written ({code})"));
             }
@@ -151,7 +151,7 @@ impl DenyProbe {
     fn on_failed_score(&mut self, error: CloudError, after: Duration) {
         let denied = is_about_the_image(&error);
         match self.asked {
-            Asked::Deny(spelling) if denied => {
+            DenyQuestion::Deny(spelling) if denied => {
                 self.answered(spelling);
                 if spelling != SPELLINGS[0] {
                     self.findings.matching.push(spelling);
@@ -159,25 +159,25 @@ impl DenyProbe {
                 self.next = if self.findings.open.is_empty() {
                     ProbeStep::Finish
                 } else {
-                    self.asked = Asked::Access;
+                    self.asked = DenyQuestion::Access;
                     ProbeStep::Write(self.grantee.clone())
                 };
             }
-            Asked::Access if denied && after < PATIENCE => {
+            DenyQuestion::Access if denied && after < PATIENCE => {
                 self.next = ProbeStep::Pause(pause_after(after));
             }
-            Asked::Deny(_) | Asked::Access if error.is_transient() && after < PATIENCE => {
+            DenyQuestion::Deny(_) | DenyQuestion::Access if error.is_transient() && after < PATIENCE => {
                 self.next = ProbeStep::Pause(RETRY_PAUSE);
             }
-            Asked::Access if denied => {
+            DenyQuestion::Access if denied => {
                 self.stop("access was not back four minutes after a Deny was removed".to_owned());
             }
-            Asked::Deny(spelling) if spelling != SPELLINGS[0] => {
+            DenyQuestion::Deny(spelling) if spelling != SPELLINGS[0] => {
                 self.answered(spelling);
                 self.findings.unknown.push((spelling, error.code));
                 self.begin_next();
             }
-            Asked::Deny(_) | Asked::Access => {
+            DenyQuestion::Deny(_) | DenyQuestion::Access => {
                 let code = error.code_and_refusal();
                 self.stop(format!("the image could not be scored ({code})"));
             }
@@ -253,11 +253,12 @@ mod tests {
                         ProbeAnswer::Scored(since)
                     }
                 }
-                ProbeStep::Write(_) | ProbeStep::WriteWithDeny(..) => {
+                step @ (ProbeStep::Write(_) | ProbeStep::WriteWithDeny(..)) => {
                     lingering = deny.is_some_and(&matches);
-                    deny = match probe.next {
-                        ProbeStep::WriteWithDeny(_, spelling) => Some(spelling),
-                        _ => None,
+                    deny = if let ProbeStep::WriteWithDeny(_, spelling) = step {
+                        Some(spelling)
+                    } else {
+                        None
                     };
                     since = Duration::ZERO;
                     ProbeAnswer::Written {
@@ -266,7 +267,12 @@ mod tests {
                         by_block: false,
                     }
                 }
-                other => panic!("{other:?}"),
+                other @ (ProbeStep::WriteWithPassRole(_)
+                | ProbeStep::ReadBack
+                | ProbeStep::Remove
+                | ProbeStep::Try(_)
+                | ProbeStep::Burst { .. }
+                | ProbeStep::ProjectBurst { .. }) => panic!("{other:?}"),
             };
             probe.take(answer);
         }
