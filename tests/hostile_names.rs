@@ -278,7 +278,7 @@ mod hostile_names {
             return spec.is_some_and(|spec| parse_spec(&spec, PassRoleDecision::Omitted).is_ok());
         }
         let spec: Option<JobSpec> = serde_json::from_value(spec).ok();
-        spec.is_some_and(|spec| job::parse_spec(&spec).is_ok())
+        spec.is_some_and(|spec| job::validated_source(&spec).is_ok())
     }
 
     #[tokio::test]

@@ -160,7 +160,7 @@ fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), 
 /// Returns what is wrong with it.
 pub(super) fn job_spec(job: Value) -> Result<JobSpec, String> {
     let spec: JobSpec = checked_spec(job, "ImageScoreJob")?;
-    job::parse_spec(&spec).map_err(|error| error.to_string())?;
+    job::validated_source(&spec).map_err(|error| error.to_string())?;
     Ok(spec)
 }
 

@@ -41,7 +41,7 @@ pub(super) fn check_object(object: &Value) -> Result<(), String> {
         return parsed.map(drop).map_err(|error| error.to_string());
     }
     let spec: JobSpec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
-    job::parse_spec(&spec)
+    job::validated_source(&spec)
         .map(drop)
         .map_err(|error| error.to_string())
 }

@@ -16,7 +16,7 @@ use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, RestoreOutcome};
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
-use crate::core::job::{SourceSpec, parse_spec as parse_source};
+use crate::core::job::{SourceSpec, validated_source};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
@@ -152,7 +152,7 @@ async fn seen(
     if let Some(grant) = &grant {
         parse_spec(&grant.spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
     }
-    let source_spec = job.as_ref().map(|job| parse_source(&job.spec)).transpose();
+    let source_spec = job.as_ref().map(|job| validated_source(&job.spec)).transpose();
     let source_spec = source_spec.map_err(|error| error.to_string())?;
     let project = job
         .as_ref()

@@ -53,7 +53,7 @@ use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::{INCOMPLETE_CREDENTIALS, Identity};
 use crate::core::job::{
     JobObject, KnownFacts, Phase, SourceSpec, active_deadline, decoded_bytes, is_region_known, list_bytes,
-    missing_results, parse_spec, unreadable_status,
+    missing_results, validated_source, unreadable_status,
 };
 use crate::core::{requeue, time};
 use crate::runtime::queue::Action;
@@ -131,7 +131,7 @@ async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
 /// Returns the message for the status when the spec is invalid.
 fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
     let spec = job.spec.as_ref().map_err(Clone::clone)?;
-    let source_spec = parse_spec(spec).map_err(|e| e.to_string())?;
+    let source_spec = validated_source(spec).map_err(|e| e.to_string())?;
     Ok((spec.clone(), source_spec))
 }
 

@@ -5,7 +5,7 @@ use super::network::is_closed;
 use super::{Check, Facts, GrantFacts, JobFacts};
 use crate::api::{AccessMode, JobSpec};
 use crate::core::condition_builder::counted;
-use crate::core::job::{ProjectLimits, grant_mismatch, parse_spec};
+use crate::core::job::{ProjectLimits, grant_mismatch, validated_source};
 
 /// All checks of a job, except for reading its source.
 pub(super) fn job_checks(job: &JobFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
@@ -43,7 +43,7 @@ fn fit_check(spec: &JobSpec, grant: Option<&GrantFacts>) -> Option<Check> {
             "access.mode is RoleChain: no grant and no bucket policy is needed",
         ));
     }
-    let source = match parse_spec(spec) {
+    let source = match validated_source(spec) {
         Ok(source) => source,
         Err(error) => return Some(Check::failed(name, error.to_string(), "correct the job")),
     };

@@ -188,7 +188,7 @@ mod tests {
     use crate::api::GrantReason;
     use crate::core::condition_builder::ConditionsBuilder;
     use crate::core::grant::spec_with as grant_spec_with;
-    use crate::core::job::{parse_spec, spec_with};
+    use crate::core::job::{spec_with, validated_source};
 
     const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -223,7 +223,7 @@ mod tests {
     fn decision(namespace: &str, grant: &GrantObject) -> GateDecision {
         let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
         let job = JobObject::bare(namespace, "one", Ok(spec.clone()));
-        let source = parse_spec(&spec).unwrap();
+        let source = validated_source(&spec).unwrap();
         evaluate_gate(&job, &spec, &source, Some(grant), NOW)
     }
 
@@ -275,7 +275,7 @@ mod tests {
             (json!({"preset": "Minimal"}), covered, true),
         ] {
             let spec = job_spec(&source);
-            let found = grant_mismatch(&spec, &parse_spec(&spec).unwrap(), &grant_spec(&access));
+            let found = grant_mismatch(&spec, &validated_source(&spec).unwrap(), &grant_spec(&access));
             assert_eq!(found.is_none(), matches, "{access} {source} {found:?}");
         }
     }

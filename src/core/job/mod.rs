@@ -7,14 +7,18 @@ mod enforcement;
 pub mod events;
 mod first_calls;
 mod gate;
+mod limits;
 mod listed_object;
 mod phase;
+mod planned_size;
 mod progress;
 mod ready_summary;
+mod report;
 mod result_buffer;
 mod score;
 mod source;
 mod source_size;
+mod source_spec;
 mod stats;
 mod status;
 mod throughput;
@@ -30,20 +34,24 @@ pub use ends::{
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use first_calls::is_item_code;
 pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
+pub use limits::evaluate_limits;
 pub use listed_object::ListedObject;
 pub use phase::{End, Phase, cancelled};
+pub use planned_size::planned_size;
 pub use progress::{
     Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
     credentials_accepted, deny_objects, restore_report, resume_progress,
 };
-pub use result_buffer::{MAX_REPORTS, ReportBuffer, ReportDraft, ResultBuffer, build_report, report_name};
+pub use report::{MAX_REPORTS, build_report, report_name};
+pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
 pub use score::Score;
-pub use source::{LINE_PART, SourceItem, SourceSpec, items_of_lines, items_of_page, parse_spec};
-pub use source_size::{ItemCounter, decoded_bytes, list_bytes, planned_size};
+pub use source::{LINE_PART, SourceItem, items_of_lines, items_of_page};
+pub use source_size::{ItemCounter, decoded_bytes, list_bytes};
+pub use source_spec::{SourceSpec, validated_source};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
-    acknowledged_status, counting_source, evaluate_limits, job_status, pruned_status, recovered_status,
-    storing_failed_status, uncounted_status, unreadable_status,
+    acknowledged_status, counting_source, job_status, pruned_status, recovered_status, storing_failed_status,
+    uncounted_status, unreadable_status,
 };
 pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;

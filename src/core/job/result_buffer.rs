@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{ResultClassifier, Stats};
 use crate::api::{ItemResult, REPORT_BYTES, REPORT_ITEMS, Report};
 use crate::core::json::serialized_len;
 
@@ -15,7 +14,7 @@ const REPORT_OVERHEAD_BYTES: usize = 1024;
 const RESULT_MEMORY: usize = 128;
 /// The most memory for the results of a run, both stored and not.
 pub(super) const MOST_HELD: usize = 2 * REPORT_BYTES;
-/// The least: with less, a job could need more than [`MAX_REPORTS`].
+/// The least: with less, a job could need more than [`super::report::MAX_REPORTS`].
 const LEAST_HELD: usize = REPORT_BYTES / 4;
 
 /// Results of a job that are stored or to be stored.
@@ -220,9 +219,6 @@ impl ReportBuffer {
     }
 }
 
-/// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
-pub const MAX_REPORTS: i32 = 2_048;
-
 /// Returns the memory of a result, at most.
 fn memory(result: &ItemResult) -> usize {
     result.uri.len() + RESULT_MEMORY
@@ -235,41 +231,6 @@ fn memory_of(results: &[ItemResult]) -> usize {
 /// Returns the bytes of a stored result, including its comma.
 fn result_bytes(result: &ItemResult) -> usize {
     serialized_len(result) + 1
-}
-
-/// Builds a report from results in any order. `reserved` is the number of requests reserved so far.
-pub fn build_report(job: &str, number: usize, results: &[ItemResult], reserved: i64) -> Report {
-    let mut results = results.to_vec();
-    results.sort_by_key(|r| r.index);
-    let mut stats = Stats::default();
-    let rules = ResultClassifier::default();
-    for result in &results {
-        stats.add(&rules, result);
-    }
-    let summary = stats.summary();
-    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    Report {
-        job: job.to_owned(),
-        number: count(number),
-        first_index: results.first().map_or(0, |r| r.index),
-        last_index: results.last().map_or(0, |r| r.index),
-        items: count(results.len()),
-        succeeded: count(stats.succeeded),
-        failed: count(results.len() - stats.succeeded),
-        min: summary.as_ref().map(|s| s.min.clone()),
-        mean: summary.as_ref().map(|s| s.mean.clone()),
-        max: summary.map(|s| s.max),
-        reserved,
-        results,
-    }
-}
-
-/// Returns the name of a report: the job's name (at most 230 characters), the first 8 characters of its uid, and the
-/// number. A job and its namesake that is created later do not share reports.
-pub fn report_name(job: &str, uid: &str, number: usize) -> String {
-    let job: String = job.chars().take(230).collect();
-    let uid: String = uid.chars().take(8).collect();
-    format!("{}-{uid}-{number:05}", job.trim_end_matches(['.', '-']))
 }
 
 #[cfg(test)]

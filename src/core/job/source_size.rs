@@ -1,18 +1,13 @@
-//! The size of a source: the limits of a job, and whether its results fit into the status.
+//! The size of a source: the limits of a job, and the memory that it occupies.
 
 use super::JobObject;
+use super::planned_size::results_bytes;
 use super::source::SourceItem;
 use crate::api::{ITEMS_LIMIT, JobSpec, ObservedSource};
 use crate::core::json::serialized_len;
 
 /// Maximum size of all results of a job in bytes.
 const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;
-/// Results are kept in the status up to this number of items and bytes, and in reports above either.
-const INLINE_ITEMS: i32 = 100;
-const INLINE_BYTES: i64 = 64 * 1024;
-/// Bytes of a result besides its URI: index, score or code, and punctuation.
-const RESULT_BYTES: i64 = 110;
-
 /// Copies of a list of images in memory while its job runs: of the object, of its spec, as names, and as items.
 const LIST_COPIES: usize = 4;
 /// Bytes of an image in such a copy beside its URI.
@@ -51,10 +46,7 @@ impl ItemCounter {
                 self.items
             ));
         }
-        let results = self
-            .uri_bytes
-            .saturating_add(i64::from(self.items) * RESULT_BYTES);
-        if results > RESULTS_LIMIT {
+        if results_bytes(self.items, self.uri_bytes) > RESULTS_LIMIT {
             return Err(format!(
                 "The results of {} or more items would exceed 64 MiB: split the source over several jobs",
                 self.items
@@ -97,27 +89,11 @@ pub fn decoded_bytes(job: &JobObject) -> usize {
     results.fold(list.saturating_add(JOB_BYTES), usize::saturating_add)
 }
 
-/// Returns the number of items and `true` if their results fit into the status; `None` before the source is counted.
-/// Decided before the first billed call and never changed.
-pub fn planned_size(spec: &JobSpec, seen: Option<&ObservedSource>) -> Option<(usize, bool)> {
-    let (items, uri_bytes) = if spec.source.uris.is_empty() {
-        (seen?.items?, seen?.uri_bytes?)
-    } else {
-        let all: usize = spec.source.uris.iter().map(serialized_len).sum();
-        (
-            i32::try_from(spec.source.uris.len()).ok()?,
-            i64::try_from(all).ok()?,
-        )
-    };
-    let results = uri_bytes.saturating_add(i64::from(items) * RESULT_BYTES);
-    let inline = items <= INLINE_ITEMS && results <= INLINE_BYTES;
-    Some((usize::try_from(items).ok()?, inline))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::planned_size::RESULT_BYTES;
     use super::*;
     use crate::api::ItemResult;
     use crate::core::job::spec_with;
@@ -151,28 +127,6 @@ mod tests {
         let filled = |uri_bytes| ItemCounter { items: 0, uri_bytes };
         assert_eq!(filled(bytes).add(&page(1), 9), Ok(()));
         assert!(filled(bytes + 1).add(&page(1), 9).unwrap_err().contains("64 MiB"));
-    }
-
-    #[test]
-    fn results_are_kept_in_the_status_up_to_a_number_of_items_and_of_bytes() {
-        let prefix = spec(&json!({"prefix": {"bucket": "pics"}}));
-        assert_eq!(planned_size(&prefix, None), None, "it is not counted yet");
-        for (items, uri_bytes, inline) in [
-            (100, 1_000, true),
-            (101, 1_000, false),
-            (1, 65_426, true),
-            (1, 65_427, false),
-        ] {
-            let seen = ObservedSource {
-                items: Some(items),
-                uri_bytes: Some(uri_bytes),
-                ..ObservedSource::default()
-            };
-            let size = planned_size(&prefix, Some(&seen));
-            assert_eq!(size, Some((usize::try_from(items).unwrap(), inline)));
-        }
-        let listed = spec(&json!({"uris": ["oss://pics/a.jpg"]}));
-        assert_eq!(planned_size(&listed, None), Some((1, true)));
     }
 
     #[test]

@@ -4,61 +4,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::conditions::{RESULTS_KEPT_MESSAGE, job_conditions, lacks_results, stalled_conditions};
 use super::events::RESULTS_EXPIRED;
-use super::phase::{End, Phase, allowed_count};
+use super::phase::Phase;
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ObservedSource, OnBelow,
-    ReportsSummary, Select, SuspendCause,
+    ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ObservedSource, ReportsSummary,
+    Select, SuspendCause,
 };
-use crate::core::condition_builder::{ConditionsBuilder, counted, truncate, whole_seconds};
-
-/// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
-pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
-    let (totals, total) = (&progress.stats, progress.total());
-    if let Some(code) = &totals.fatal {
-        let message = format!(
-            "An item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
-        );
-        return End::Failed(JobReason::FailureRule, message);
-    }
-    if let Some((refused, code)) = progress.first_calls_refused() {
-        let message = format!(
-            "The first {refused} calls were refused with {code}, and no image has a score: correct what the code names, or list the code in failureRules if it concerns single images; then create another job"
-        );
-        return End::Failed(JobReason::FirstCallsRefused, message);
-    }
-    let limit = allowed_count(&spec.max_failed_items, total);
-    if totals.failed > limit {
-        let reason = if progress.exhausted() == totals.failed {
-            JobReason::BackoffLimitExceeded
-        } else {
-            JobReason::MaxFailedItems
-        };
-        let failed = totals.failed;
-        let message = format!(
-            "{failed} of {} failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems",
-            counted(total, "item")
-        );
-        return End::Failed(reason, message);
-    }
-    let thresholds = spec
-        .thresholds
-        .as_ref()
-        .filter(|t| t.on_below == OnBelow::FailJob);
-    if let Some(thresholds) = thresholds {
-        let limit = allowed_count(&thresholds.max_below, total);
-        if totals.below > limit {
-            let message = format!(
-                "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
-                thresholds.min_score,
-                totals.below,
-                counted(total, "item")
-            );
-            return End::Failed(JobReason::BelowThreshold, message);
-        }
-    }
-    End::Complete
-}
+use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
 
 /// Computes the status. Without progress the counts stay unchanged.
 pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {

@@ -1,9 +1,10 @@
 //! Progress of a job as a value: the next item, the stored results, and the reserved requests.
 //!
 //! The first call of every run is a canary call: a wrong project, role or grant then costs one billed request. Requests
-//! are reserved before they are sent, so that a crash never spends more than was recorded. Items and stored results
-//! enter in `resume.rs`; responses are evaluated in `response.rs`.
+//! are reserved before they are sent, so that a crash never spends more than was recorded. Stored results
+//! enter in `resume.rs`, items in `add_items.rs`; responses are evaluated in `response.rs`.
 
+mod add_items;
 mod canary;
 mod read_ahead;
 mod response;
@@ -11,8 +12,9 @@ mod resume;
 mod retry;
 mod step;
 
+pub use self::add_items::{add_items, add_listed, deny_objects};
 pub use self::response::{ResponseEffect, apply_response, credentials_accepted};
-pub use self::resume::{add_items, add_listed, deny_objects, restore_report, resume_progress};
+pub use self::resume::{restore_report, resume_progress};
 pub use self::step::Step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,3 +1,4 @@
+use super::super::report::build_report;
 use super::*;
 
 fn result(index: i32, uri: &str) -> ItemResult {
@@ -159,13 +160,4 @@ fn results_that_are_held_are_limited_and_stored_ones_make_room() {
     assert!(!again.is_full());
     again.add(result(200, &long));
     assert_eq!(sizes(&again.take_pending(false)), [(8, 1)]);
-}
-
-#[test]
-fn a_namesake_that_is_created_later_has_other_reports() {
-    assert_eq!(report_name("pics", "01234567-89ab", 7), "pics-01234567-00007");
-    assert_eq!(report_name("pics", "11234567-89ab", 7), "pics-11234567-00007");
-    let long = format!("{}.{}", "a".repeat(229), "b".repeat(23));
-    let cut = format!("{}-01234567-12345", "a".repeat(229));
-    assert_eq!(report_name(&long, "01234567-89ab", 12_345), cut);
 }

@@ -1,4 +1,4 @@
-//! Tests of the counts and times in the status of a job, and of its limits.
+//! Tests of the counts and times in the status of a job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::Cursor;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::job::{SourceItem, add_items, apply_response, resume_progress, spec_with};
+use crate::core::job::{End, SourceItem, add_items, apply_response, resume_progress, spec_with};
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -22,28 +22,6 @@ fn progress(spec: &JobSpec, inline: bool) -> Progress {
 
 fn job() -> JobObject {
     JobObject::bare("media", "one", Ok(spec(&Value::Null)))
-}
-
-#[test]
-fn a_job_fails_beyond_the_failures_and_the_low_scores_that_it_allows() {
-    let low = |action: &str| json!({"minScore": "0.5", "maxBelow": 1, "onBelow": action});
-    for (action, counts, expected) in [
-        ("FailJob", (1, 0, 1), None),
-        ("FailJob", (2, 0, 0), Some(JobReason::MaxFailedItems)),
-        ("FailJob", (2, 1, 0), Some(JobReason::MaxFailedItems)),
-        ("FailJob", (2, 2, 0), Some(JobReason::BackoffLimitExceeded)),
-        ("FailJob", (0, 0, 2), Some(JobReason::BelowThreshold)),
-        ("Report", (0, 0, 2), None),
-    ] {
-        let spec = spec(&low(action));
-        let mut progress = progress(&spec, true);
-        (progress.stats.failed, progress.exhausted, progress.stats.below) = counts;
-        let found = match evaluate_limits(&progress, &spec) {
-            End::Failed(reason, _) => Some(reason),
-            End::Complete => None,
-        };
-        assert_eq!(found, expected, "{action} {counts:?}");
-    }
 }
 
 #[test]

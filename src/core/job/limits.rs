@@ -1,0 +1,89 @@
+//! The limits of a job: how many items may fail or be below the threshold.
+
+use super::Progress;
+use super::phase::{End, allowed_count};
+use crate::api::{JobReason, JobSpec, OnBelow};
+use crate::core::condition_builder::counted;
+
+/// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
+pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
+    let (totals, total) = (&progress.stats, progress.total());
+    if let Some(code) = &totals.fatal {
+        let message = format!(
+            "An item failed with {code}, for which failureRules fails the job: see status.failures, then create another job"
+        );
+        return End::Failed(JobReason::FailureRule, message);
+    }
+    if let Some((refused, code)) = progress.first_calls_refused() {
+        let message = format!(
+            "The first {refused} calls were refused with {code}, and no image has a score: correct what the code names, or list the code in failureRules if it concerns single images; then create another job"
+        );
+        return End::Failed(JobReason::FirstCallsRefused, message);
+    }
+    let limit = allowed_count(&spec.max_failed_items, total);
+    if totals.failed > limit {
+        let reason = if progress.exhausted() == totals.failed {
+            JobReason::BackoffLimitExceeded
+        } else {
+            JobReason::MaxFailedItems
+        };
+        let failed = totals.failed;
+        let message = format!(
+            "{failed} of {} failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems",
+            counted(total, "item")
+        );
+        return End::Failed(reason, message);
+    }
+    let thresholds = spec
+        .thresholds
+        .as_ref()
+        .filter(|t| t.on_below == OnBelow::FailJob);
+    if let Some(thresholds) = thresholds {
+        let limit = allowed_count(&thresholds.max_below, total);
+        if totals.below > limit {
+            let message = format!(
+                "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
+                thresholds.min_score,
+                totals.below,
+                counted(total, "item")
+            );
+            return End::Failed(JobReason::BelowThreshold, message);
+        }
+    }
+    End::Complete
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::JobStatus;
+    use crate::core::job::{resume_progress, spec_with};
+
+    #[test]
+    fn a_job_fails_beyond_the_failures_and_the_low_scores_that_it_allows() {
+        let low = |action: &str| json!({"minScore": "0.5", "maxBelow": 1, "onBelow": action});
+        for (action, counts, expected) in [
+            ("FailJob", (1, 0, 1), None),
+            ("FailJob", (2, 0, 0), Some(JobReason::MaxFailedItems)),
+            ("FailJob", (2, 1, 0), Some(JobReason::MaxFailedItems)),
+            ("FailJob", (2, 2, 0), Some(JobReason::BackoffLimitExceeded)),
+            ("FailJob", (0, 0, 2), Some(JobReason::BelowThreshold)),
+            ("Report", (0, 0, 2), None),
+        ] {
+            let spec = spec_with(&json!({
+                "source": {"prefix": {"bucket": "pics"}}, "thresholds": low(action), "maxFailedItems": 1,
+            }));
+            let status = JobStatus::default();
+            let mut progress = resume_progress(&spec, &status, (10, true), Timestamp::UNIX_EPOCH, "uid");
+            (progress.stats.failed, progress.exhausted, progress.stats.below) = counts;
+            let found = match evaluate_limits(&progress, &spec) {
+                End::Failed(reason, _) => Some(reason),
+                End::Complete => None,
+            };
+            assert_eq!(found, expected, "{action} {counts:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! An ImageScoreReport: its content and its name.
+
+use super::{ResultClassifier, Stats};
+use crate::api::{ItemResult, Report};
+
+/// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
+pub const MAX_REPORTS: i32 = 2_048;
+
+/// Builds a report from results in any order. `reserved` is the number of requests reserved so far.
+pub fn build_report(job: &str, number: usize, results: &[ItemResult], reserved: i64) -> Report {
+    let mut results = results.to_vec();
+    results.sort_by_key(|r| r.index);
+    let mut stats = Stats::default();
+    let rules = ResultClassifier::default();
+    for result in &results {
+        stats.add(&rules, result);
+    }
+    let summary = stats.summary();
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    Report {
+        job: job.to_owned(),
+        number: count(number),
+        first_index: results.first().map_or(0, |r| r.index),
+        last_index: results.last().map_or(0, |r| r.index),
+        items: count(results.len()),
+        succeeded: count(stats.succeeded),
+        failed: count(results.len() - stats.succeeded),
+        min: summary.as_ref().map(|s| s.min.clone()),
+        mean: summary.as_ref().map(|s| s.mean.clone()),
+        max: summary.map(|s| s.max),
+        reserved,
+        results,
+    }
+}
+
+/// Returns the name of a report: the job's name (at most 230 characters), the first 8 characters of its uid, and the
+/// number. A job and its namesake that is created later do not share reports.
+pub fn report_name(job: &str, uid: &str, number: usize) -> String {
+    let job: String = job.chars().take(230).collect();
+    let uid: String = uid.chars().take(8).collect();
+    format!("{}-{uid}-{number:05}", job.trim_end_matches(['.', '-']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namesake_that_is_created_later_has_other_reports() {
+        assert_eq!(report_name("pics", "01234567-89ab", 7), "pics-01234567-00007");
+        assert_eq!(report_name("pics", "11234567-89ab", 7), "pics-11234567-00007");
+        let long = format!("{}.{}", "a".repeat(229), "b".repeat(23));
+        let cut = format!("{}-01234567-12345", "a".repeat(229));
+        assert_eq!(report_name(&long, "01234567-89ab", 12_345), cut);
+    }
+}
