@@ -70,7 +70,7 @@ values! {
 
 values! {
     /// What a policy write was for.
-    WriteReason {
+    WriteDirection {
         Added = "added",
         Removed = "removed",
     }

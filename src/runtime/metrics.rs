@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::metric_labels::{
-    CallOutcome, ClosedSet, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteReason,
+    CallOutcome, ClosedSet, CloudApi, DeletionOutcome, KeyKind, ScoreOutcome, WriteDirection,
 };
 use super::process_metrics::ProcessMetrics;
 
@@ -36,7 +36,7 @@ struct KindLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WriteLabels {
-    reason: WriteReason,
+    reason: WriteDirection,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -169,7 +169,7 @@ impl Metrics {
     }
 
     /// Records a policy write: its reason, and the seconds from the last read before it to its response.
-    pub fn policy_write(&self, reason: WriteReason, window_seconds: f64) {
+    pub fn policy_write(&self, reason: WriteDirection, window_seconds: f64) {
         self.writes.get_or_create(&WriteLabels { reason }).inc();
         self.lost_update_window.observe(window_seconds);
     }

@@ -13,7 +13,7 @@ use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{Change, GrantObject, GrantState, PassRoleDecision, Plan, confirm_entries};
 use crate::core::policy::Document;
-use crate::runtime::metric_labels::WriteReason;
+use crate::runtime::metric_labels::WriteDirection;
 
 /// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
 pub(super) const NEXT_ADDITION: Duration = Duration::from_secs(1);
@@ -75,9 +75,9 @@ pub(super) fn on_write_confirmed(
         work.input.ledger = ledger;
     }
     let reason = if plan.added() > 0 {
-        WriteReason::Added
+        WriteDirection::Added
     } else {
-        WriteReason::Removed
+        WriteDirection::Removed
     };
     let window = now.duration_since(read_at).as_secs_f64();
     set.context.metrics.policy_write(reason, window);
