@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
-use thiserror::Error;
 
 use crate::api::{
     BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
-pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError};
+pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError, KubeError};
 use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 pub use crate::core::identity::RoleSession;
-pub use crate::core::job::ProjectLimits;
 use crate::core::job::{JobObject, ListedObject};
+pub use crate::core::job::{ListPosition, ProjectLimits};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
@@ -35,26 +34,6 @@ pub struct AccessKeys {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why a request to the API server failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum KubeError {
-    /// HTTP 409: another writer changed or created the object first.
-    #[error("the object was changed by another writer")]
-    Conflict,
-    /// HTTP 404: the object does not exist.
-    #[error("the object does not exist")]
-    NotFound,
-    /// HTTP 403: the operator lacks an RBAC permission.
-    #[error("the operator lacks an RBAC permission")]
-    Forbidden,
-    /// HTTP 400 or 422, a failed `test` of a JSON patch, or a stored object that cannot be decoded.
-    #[error("the request or the stored object is invalid")]
-    Invalid,
-    /// No response within the deadline, a connection error, or any other HTTP status, for example 401, 429 or 503.
-    #[error("the API server is unavailable")]
-    Unavailable,
-}
-
 /// The response to reading a bucket policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRead {
@@ -62,39 +41,6 @@ pub struct PolicyRead {
     pub bytes: Option<Vec<u8>>,
     /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
     pub server_time: Option<Timestamp>,
-}
-
-/// Where a listing continues.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListPosition {
-    /// Start after this object key.
-    pub key: Option<String>,
-    /// Continuation token of the previous page; takes precedence over `key`.
-    pub token: Option<String>,
-    /// Objects per page, from 1 to [`ListPosition::MAX_KEYS`].
-    pub max_keys: usize,
-}
-
-impl ListPosition {
-    /// The largest page of OSS (OSS page ListObjectsV2, `max-keys`).
-    pub const MAX_KEYS: usize = 1000;
-
-    /// Returns the size limit of the answer in bytes: percent-encoded keys of 1,023 bytes with their metadata, and what
-    /// the answer repeats of the request.
-    pub fn answer_bytes(&self) -> usize {
-        self.max_keys.saturating_mul(6 * 1024).saturating_add(64 * 1024)
-    }
-}
-
-impl Default for ListPosition {
-    /// The first page, as large as possible.
-    fn default() -> Self {
-        Self {
-            key: None,
-            token: None,
-            max_keys: Self::MAX_KEYS,
-        }
-    }
 }
 
 /// One page of a bucket's objects, in key order.

@@ -19,13 +19,12 @@ use super::watched_object::PartialObject;
 use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
+use crate::core::requeue::crowd_delay;
 use crate::core::scopes::scopes;
 use crate::runtime::queue::Trigger;
 
 /// Debounce of a bucket: ten grants that are applied together become one write.
 const DEBOUNCE: Duration = Duration::from_secs(1);
-/// Number of jobs of one namespace that one change triggers at once.
-const SPREAD_AFTER: u32 = 32;
 
 /// An event of a watch; a namespace of `None` stands for all namespaces.
 pub(crate) enum WatchEvent {
@@ -297,20 +296,13 @@ fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigge
             QueueKey::Job(job) => {
                 let number = jobs.entry(job.namespace.clone()).or_default();
                 *number = number.saturating_add(1);
-                (spread(*number), job.namespace.as_str())
+                (crowd_delay(*number), job.namespace.as_str())
             }
             QueueKey::Finalizer(grant) => (Duration::ZERO, grant.namespace.as_str()),
         };
         let share = share.into();
         Trigger { key, debounce, share }
     })
-}
-
-/// Returns the delay of the `number`th job of a namespace that one change concerns: none for the first jobs, then 100 jobs a second, at
-/// most the interval at which a waiting job checks its grant anyway.
-fn spread(number: u32) -> Duration {
-    let step = Duration::from_millis(10);
-    (step * number.saturating_sub(SPREAD_AFTER)).min(Duration::from_secs(60))
 }
 
 #[cfg(test)]
@@ -331,8 +323,6 @@ mod tests {
             .map(|trigger| (trigger.share.to_string(), trigger.debounce))
             .collect();
         assert_eq!(delays.pop(), Some(("one".to_owned(), Duration::ZERO)));
-        assert!(delays.iter().take(32).all(|(_, delay)| *delay == Duration::ZERO));
-        assert_eq!(delays[132].1, Duration::from_millis(1_010));
-        assert_eq!(delays[7_999].1, Duration::from_secs(60));
+        assert_eq!(delays[7_999].1, crowd_delay(8_000));
     }
 }

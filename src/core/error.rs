@@ -1,7 +1,10 @@
-//! Errors of calls to the cloud and of credentials, as closed sets. Text of the cloud never leaves the adapter that builds
-//! these errors: users see a code, a request id, values of closed sets, and messages of the operator.
+//! Errors of calls to the cloud, of credentials and of requests to the API server, as closed sets. Text of the cloud never
+//! leaves the adapter that builds these errors: users see a code, a request id, values of closed sets, and messages of the
+//! operator.
 
 use std::time::Duration;
+
+use thiserror::Error;
 
 use super::identity::{CredentialOrigin, Identity};
 use super::refusal::Refusal;
@@ -35,6 +38,33 @@ pub enum CloudErrorKind {
     Unavailable,
     /// No usable response: timeout, reset, or a body that cannot be read.
     Unanswered,
+}
+
+/// Why a request to the API server failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KubeError {
+    /// HTTP 409: another writer changed or created the object first.
+    #[error("the object was changed by another writer")]
+    Conflict,
+    /// HTTP 404: the object does not exist.
+    #[error("the object does not exist")]
+    NotFound,
+    /// HTTP 403: the operator lacks an RBAC permission.
+    #[error("the operator lacks an RBAC permission")]
+    Forbidden,
+    /// HTTP 400 or 422, a failed `test` of a JSON patch, or a stored object that cannot be decoded.
+    #[error("the request or the stored object is invalid")]
+    Invalid,
+    /// No response within the deadline, a connection error, or any other HTTP status, for example 401, 429 or 503.
+    #[error("the API server is unavailable")]
+    Unavailable,
+}
+
+impl KubeError {
+    /// Whether a retry cannot help.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Forbidden | Self::Invalid)
+    }
 }
 
 /// A failed call.

@@ -5,6 +5,26 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+/// When to reconcile a key again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// After this delay, at most a day, or earlier when a trigger arrives.
+    Requeue(Duration),
+    /// Only when a trigger arrives.
+    AwaitChange,
+}
+
+impl Action {
+    /// Returns this action, or a requeue after `limit` if that is earlier.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::Requeue(delay) => Self::Requeue(delay.min(limit)),
+            Self::AwaitChange => Self::Requeue(limit),
+        }
+    }
+}
+
 /// Returns a number from 0 to 999, derived from the seed.
 fn permille(seed: &str) -> u64 {
     let digest = Sha256::digest(seed.as_bytes());
@@ -48,9 +68,51 @@ pub fn short_backoff(failures: u32, seed: &str) -> Duration {
     exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
 }
 
+/// Returns the delay of the `number`th object of a namespace that one change concerns: none for the first ones, then 100
+/// a second, at most the interval at which a waiting job checks its grant anyway.
+pub fn crowd_delay(number: u32) -> Duration {
+    const AT_ONCE: u32 = 32;
+    let step = Duration::from_millis(10);
+    step.saturating_mul(number.saturating_sub(AT_ONCE))
+        .min(Duration::from_secs(60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_is_spread_over_a_minute_at_most() {
+        for (number, milliseconds) in [
+            (1, 0),
+            (32, 0),
+            (33, 10),
+            (133, 1_010),
+            (8_000, 60_000),
+            (u32::MAX, 60_000),
+        ] {
+            assert_eq!(
+                crowd_delay(number),
+                Duration::from_millis(milliseconds),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_action_is_at_most_as_late_as_its_limit() {
+        let limit = Duration::from_secs(5);
+        for (action, seconds) in [
+            (Action::AwaitChange, 5),
+            (Action::Requeue(Duration::from_secs(9)), 5),
+            (Action::Requeue(Duration::from_secs(2)), 2),
+        ] {
+            assert_eq!(
+                action.within(limit),
+                Action::Requeue(Duration::from_secs(seconds))
+            );
+        }
+    }
 
     #[test]
     fn delays_grow_to_their_cap_and_stay_within_bounds() {

@@ -20,26 +20,7 @@ use tokio_util::time::delay_queue;
 use super::deadline;
 pub use super::ready_queue::Share;
 use super::ready_queue::{ReadyQueue, add_share};
-
-/// When to reconcile a key again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// After this delay, at most a day, or earlier when a trigger arrives.
-    Requeue(Duration),
-    /// Only when a trigger arrives.
-    AwaitChange,
-}
-
-impl Action {
-    /// Returns this action, or a requeue after `limit` if that is earlier.
-    #[must_use]
-    pub fn within(self, limit: Duration) -> Self {
-        match self {
-            Self::Requeue(delay) => Self::Requeue(delay.min(limit)),
-            Self::AwaitChange => Self::Requeue(limit),
-        }
-    }
-}
+pub use crate::core::requeue::Action;
 
 /// Request to reconcile a key because something changed.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! An object as listed by OSS, and whether IMM can score it.
+//! A listing of OSS: where it continues, its objects, and whether IMM can score them.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -11,6 +11,39 @@ const ARCHIVED: &str = "Archived";
 /// Returns whether a code is the one of an object that was not called because IMM cannot score it.
 pub(super) fn is_unscorable(code: &str) -> bool {
     [EMPTY, TOO_LARGE, ARCHIVED].contains(&code)
+}
+
+/// Where a listing continues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPosition {
+    /// Start after this object key.
+    pub key: Option<String>,
+    /// Continuation token of the previous page; takes precedence over `key`.
+    pub token: Option<String>,
+    /// Objects per page, from 1 to [`ListPosition::MAX_KEYS`].
+    pub max_keys: usize,
+}
+
+impl ListPosition {
+    /// The largest page of OSS (OSS page ListObjectsV2, `max-keys`).
+    pub const MAX_KEYS: usize = 1000;
+
+    /// Returns the size limit of the answer in bytes: percent-encoded keys of 1,023 bytes with their metadata, and what
+    /// the answer repeats of the request.
+    pub fn answer_bytes(&self) -> usize {
+        self.max_keys.saturating_mul(6 * 1024).saturating_add(64 * 1024)
+    }
+}
+
+impl Default for ListPosition {
+    /// The first page, as large as possible.
+    fn default() -> Self {
+        Self {
+            key: None,
+            token: None,
+            max_keys: Self::MAX_KEYS,
+        }
+    }
 }
 
 /// An object as listed by OSS.

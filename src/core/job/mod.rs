@@ -35,7 +35,7 @@ pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, 
 pub use first_calls::is_item_code;
 pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
 pub use limits::evaluate_limits;
-pub use listed_object::ListedObject;
+pub use listed_object::{ListPosition, ListedObject};
 pub use phase::{End, Phase, cancelled};
 pub use planned_size::planned_size;
 pub use progress::{
