@@ -1,5 +1,6 @@
 //! Adds the items of the source to a progress.
 
+use super::settle::{advance_cursor, record_result, untrack};
 use super::{Item, Progress, Reading};
 use crate::core::job::SourceItem;
 use crate::core::policy::is_denied;
@@ -18,8 +19,8 @@ pub fn deny_objects(progress: &mut Progress, patterns: Vec<String>) {
         .map(|(index, retry)| (*index, retry.uri.clone()))
         .collect();
     for (index, uri) in denied {
-        progress.untrack(&uri);
-        progress.record_result(index, uri, None, Some(EXPLICIT_DENY.to_owned()));
+        untrack(progress, &uri);
+        record_result(progress, index, uri, None, Some(EXPLICIT_DENY.to_owned()));
     }
 }
 
@@ -49,12 +50,12 @@ pub fn add_items(progress: &mut Progress, found: Vec<SourceItem>, last: bool) ->
         let denied = is_denied(&progress.denied, &uri).then_some(EXPLICIT_DENY);
         match reject_code.or(denied) {
             _ if settled => {}
-            Some(code) => progress.record_result(index, uri, None, Some(code.to_owned())),
+            Some(code) => record_result(progress, index, uri, None, Some(code.to_owned())),
             None => progress.pending_items.push_back(Item { index, uri }),
         }
     }
     progress.reading = if last { Reading::Done } else { Reading::Idle };
-    progress.advance_cursor();
+    advance_cursor(progress);
     true
 }
 
@@ -139,7 +140,7 @@ mod tests {
                 .unwrap()
                 .index;
             progress.pending_items.retain(|item| item.uri != uri);
-            progress.record_result(index, uri, Some("0.5".to_owned()), None);
+            record_result(progress, index, uri, Some("0.5".to_owned()), None);
         };
         score(&mut progress, "10");
         score(&mut progress, "10a");

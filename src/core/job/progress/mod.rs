@@ -2,7 +2,8 @@
 //!
 //! The first call of every run is a canary call: a wrong project, role or grant then costs one billed request. Requests
 //! are reserved before they are sent, so that a crash never spends more than was recorded. Stored results
-//! enter in `resume.rs`, items in `add_items.rs`; responses are evaluated in `response.rs`.
+//! enter in `resume.rs`, items in `add_items.rs`; responses are evaluated in `response.rs`, and what is done is recorded in
+//! `settle.rs`.
 
 mod add_items;
 mod canary;
@@ -10,6 +11,7 @@ mod read_ahead;
 mod response;
 mod resume;
 mod retry;
+mod settle;
 mod step;
 
 pub use self::add_items::{add_items, add_listed, deny_objects};
@@ -27,7 +29,7 @@ use self::retry::Retry;
 use super::first_calls::FirstCalls;
 use super::result_buffer::{ReportBuffer, ResultBuffer};
 use super::{ResultClassifier, Stats};
-use crate::api::{Cursor, Deferred, ItemResult, Requests};
+use crate::api::{Cursor, Deferred, Requests};
 use crate::core::json::serialized_len;
 
 /// Maximum number of items that wait for a retry or are in flight, and of their URI bytes as JSON: they must fit into the
@@ -252,32 +254,6 @@ impl Progress {
         (self.allowance, self.pending) = (0, 0);
     }
 
-    /// Removes an item from the count of items that wait for a retry or are in flight.
-    pub(super) fn untrack(&mut self, uri: &str) {
-        self.under_way = (self.under_way.0 - 1, self.under_way.1 - serialized_len(uri));
-    }
-
-    /// Adds the result of an item that is done.
-    pub(super) fn record_result(
-        &mut self,
-        index: usize,
-        uri: String,
-        score: Option<String>,
-        code: Option<String>,
-    ) {
-        self.retries.remove(&index);
-        self.canary.settled(index);
-        let result = ItemResult {
-            index: i32::try_from(index).unwrap_or(i32::MAX),
-            uri,
-            score,
-            code,
-        };
-        self.stats.add(&self.rules, &result);
-        self.results.add(result);
-        self.mark_settled(index);
-    }
-
     /// Returns the requests so far, with the estimate of billable ones: all sent requests without server errors.
     pub fn requests(&self) -> Requests {
         let estimated_billable = self.requests.sent - self.requests.server_errors;
@@ -352,24 +328,6 @@ impl Progress {
     /// Records a failed read: the page is read again.
     pub fn read_failed(&mut self) {
         self.reading = Reading::Idle;
-    }
-
-    /// Marks an item as stored or deferred, so that the cursor can pass it.
-    pub(super) fn mark_settled(&mut self, index: usize) {
-        self.read_ahead.settle(index);
-        self.advance_cursor();
-    }
-
-    fn advance_cursor(&mut self) {
-        while let Some((index, key)) = self.read_ahead.pass() {
-            // An item without a position cannot be the cursor. A resume starts before it and finds it stored.
-            if self.listed || key.is_some() {
-                self.cursor = Cursor {
-                    index: i32::try_from(index + 1).unwrap_or(i32::MAX),
-                    key,
-                };
-            }
-        }
     }
 
     /// Returns what is certain about the job, for changes.

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::canary::Denial;
 use super::retry::{LONGEST_DELAY, Retry};
+use super::settle::{mark_settled, record_result, untrack};
 use super::{Item, Progress, Reading};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
@@ -62,8 +63,8 @@ pub fn apply_response(
             progress.authenticated = true;
             note_score(progress, index, score.is_some());
             let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
-            progress.untrack(&item.uri);
-            progress.record_result(index, item.uri, score.map(Score::into_text), code);
+            untrack(progress, &item.uri);
+            record_result(progress, index, item.uri, score.map(Score::into_text), code);
             ResponseEffect::Continue
         }
         Err(error) => apply_error(progress, item, error, now),
@@ -128,9 +129,9 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
         // A rejected item does not prove that calls can succeed: after a rejected canary call the next call is one
         // too.
         Some(FailureAction::FailJob | FailureAction::FailItem | FailureAction::IgnoreItem) | None => {
-            progress.untrack(&item.uri);
+            untrack(progress, &item.uri);
             note_refusal(progress, &error.code);
-            progress.record_result(item.index, item.uri, None, Some(error.code));
+            record_result(progress, item.index, item.uri, None, Some(error.code));
         }
     }
     if slow {
@@ -156,8 +157,8 @@ fn denied(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp
     let scored = progress.stats.succeeded > 0;
     match progress.canary.denied(index, scored, others) {
         Denial::OfItem => {
-            progress.untrack(&item.uri);
-            progress.record_result(index, item.uri, None, Some(error.code));
+            untrack(progress, &item.uri);
+            record_result(progress, index, item.uri, None, Some(error.code));
             ResponseEffect::Continue
         }
         Denial::OfAll { canary } => {
@@ -207,8 +208,8 @@ fn retry(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp)
     let attempts = before.saturating_add(1);
     if attempts > progress.backoff_limit {
         progress.exhausted += 1;
-        progress.untrack(&item.uri);
-        progress.record_result(item.index, item.uri, None, Some(error.code));
+        untrack(progress, &item.uri);
+        record_result(progress, item.index, item.uri, None, Some(error.code));
     } else {
         defer(progress, &item, 1, 0, error.retry_after, now);
     }
@@ -239,7 +240,7 @@ fn defer(
         due: time::after(now, time::signed(wait.unwrap_or(grown)).min(LONGEST_DELAY)),
     };
     progress.retries.insert(item.index, retry);
-    progress.mark_settled(item.index);
+    mark_settled(progress, item.index);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::canary::Canary;
 use super::read_ahead::ReadAhead;
 use super::retry::Retry;
+use super::settle::untrack;
 use super::{KnownFacts, Progress, Reading};
 use crate::api::{Deferred, ItemResult, JobSpec, JobStatus, Report, Requests};
 use crate::core::job::first_calls::FirstCalls;
@@ -119,7 +120,7 @@ pub(super) fn restore_result(progress: &mut Progress, result: &ItemResult) {
         return;
     };
     if let Some(retry) = progress.retries.remove(&index) {
-        progress.untrack(&retry.uri);
+        untrack(progress, &retry.uri);
     }
     // For a prefix, an item whose key is after the cursor's key can have a lower index: objects that were created
     // again have taken the indexes in between.

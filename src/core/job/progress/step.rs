@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 /// The next step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Reserve more requests and store the reservation before the next call.
+    /// Reserve more requests, see `Progress::reserve`, and store the reservation before the next call.
     Reserve,
     /// Read the next items of the source.
     Read,
