@@ -5,6 +5,8 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
+use crate::core::error::{CloudError, CloudErrorKind};
+
 /// A label with a closed set of values.
 pub(super) trait ClosedSet: Sized + 'static {
     /// Every value.
@@ -87,6 +89,30 @@ values! {
         CredentialsRejected = "credentials_rejected",
         NoProject = "no_project",
         Rejected = "rejected",
+    }
+}
+
+impl ScoreOutcome {
+    /// The outcome of an answer.
+    pub fn of<T>(answer: &Result<T, CloudError>) -> Self {
+        let Err(error) = answer else {
+            return Self::Scored;
+        };
+        match error.kind {
+            CloudErrorKind::Throttled => Self::Throttled,
+            CloudErrorKind::Unavailable | CloudErrorKind::BucketLocked => Self::Unavailable,
+            CloudErrorKind::Unanswered => Self::Unanswered,
+            CloudErrorKind::AccessDenied => Self::Denied,
+            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
+                Self::CredentialsRejected
+            }
+            CloudErrorKind::NoSuchProject => Self::NoProject,
+            CloudErrorKind::RequestRejected
+            | CloudErrorKind::PublicAccessBlocked
+            | CloudErrorKind::NoSuchBucket
+            | CloudErrorKind::WrongRegion
+            | CloudErrorKind::PolicyRejected => Self::Rejected,
+        }
     }
 }
 

@@ -2,16 +2,17 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::grant_wait::read_grant;
-use super::load_progress::RETRY_KUBE_API;
 use super::persist::JobWriter;
+use super::read_grant::read_grant;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
+use crate::core::job::delays::{RETRY_KUBE_API, at};
 use crate::core::job::events::first_call_denied;
-use crate::core::job::{JobId, JobObject, Phase, Progress, next_repeat, other_job_message, wait_message};
-use crate::core::time;
+use crate::core::job::{
+    JobId, JobObject, Phase, Progress, grant_unread, next_repeat, other_job_message, wait_message,
+};
 use crate::ports::CloudError;
 use crate::runtime::queue::Action;
 
@@ -24,12 +25,10 @@ pub(super) async fn await_enforcement(
     progress: &mut Progress,
     error: &CloudError,
 ) -> Option<Action> {
-    let Ok(grant) = read_grant(context, &writer.job, spec).await else {
+    let (key, namespace) = (writer.job.grant_key(spec), writer.job.key.namespace.clone());
+    let Ok(grant) = read_grant(context, key, &namespace).await else {
         // The next reconcile reads the grant before it makes a call.
-        let message = "IMM denied the first call, and the grant could not be read; retrying".to_owned();
-        writer
-            .persist(context, Some(progress), &Phase::Waiting(message))
-            .await;
+        writer.persist(context, Some(progress), &grant_unread()).await;
         return Some(Action::Requeue(RETRY_KUBE_API));
     };
     let grant = grant?;
@@ -48,14 +47,14 @@ pub(super) async fn await_enforcement(
         let until = trial_of_another_job(context, &grant, &writer.job)?;
         let phase = Phase::Waiting(other_job_message(&grant.key));
         writer.persist(context, Some(progress), &phase).await;
-        return Some(Action::Requeue(time::left_until(until, now)));
+        return Some(at(until, now));
     }
     let message = wait_message(&grant.key, &wait);
     let event = first_call_denied(&message, error);
     let phase = Phase::Unenforced(message, wait);
     writer.persist(context, Some(progress), &phase).await;
     publish_job_event(context, &writer.job, event).await;
-    Some(Action::Requeue(time::left_until(until, now)))
+    Some(at(until, now))
 }
 
 /// Returns until when a job has to wait for the outcome of another job.

@@ -1,102 +1,63 @@
 //! Stores the end of a run, and decides when the job is reconciled again.
 
-use std::time::Duration;
-
+use super::end_job::stop;
 use super::enforcement::await_enforcement;
 use super::job_run::JobRun;
-use super::run_input::StopReason;
 use super::source_error::on_source_error;
-use super::store_status::{REREAD_AFTER, WriteResult};
-use crate::api::{OnExceeded, SuspendCause};
+use super::store_status::WriteResult;
+use crate::api::SuspendCause;
 use crate::controller::object_events::publish_job_event;
+use crate::core::job::delays::REREAD_AFTER;
 use crate::core::job::events::budget_used;
-use crate::core::job::{
-    End, Phase, budget_exceeded, clock_skew, evaluate_limits, names_caller, no_project, other_region,
-    permission_denied,
-};
-use crate::ports::KubeError;
+use crate::core::job::{AfterRun, Phase, StopReason, after_run};
 use crate::runtime::queue::Action;
 
 /// Stores the end of a run and publishes its event. Returns when the job is due again.
-pub(super) async fn finish_run(run: JobRun<'_>, end: StopReason) -> Action {
-    let (context, input) = (run.context, run.input);
+pub(super) async fn finish(run: JobRun<'_>, reason: StopReason) -> Action {
+    let (context, input, rejected_keys) = (run.context, run.input, run.rejected_keys.clone());
     let (mut writer, spec, mut progress) = run.into_state();
-    let requeue = |phase, milliseconds| (phase, Action::Requeue(Duration::from_millis(milliseconds)));
-    let resume = |milliseconds| requeue(Phase::Scoring(0), milliseconds);
-    let ended = |end| (Phase::Ended(end), Action::AwaitChange);
-    let (phase, next) = match end {
-        StopReason::LimitsReached => match evaluate_limits(&progress, &spec) {
-            // The number of items that may fail was raised while calls were in flight.
-            End::Complete if progress.has_open_items() => resume(20),
-            end @ (End::Complete | End::Failed(..)) => ended(end),
-        },
-        StopReason::Finished(end) => ended(end),
-        StopReason::NoProject { canary, .. } if !canary || input.limiter.service_role().is_some() => {
-            // The project has served calls before, or was read by an earlier run: it is read again, and a canary call
-            // decides.
+    let known = input.limiter.service_role().is_some();
+    let (phase, next) = match after_run(reason, &spec, &progress, &input.identity, known) {
+        AfterRun::Store(phase, next) => (phase, next),
+        AfterRun::ReadProjectAgain(phase, next) => {
             input.limiter.invalidate();
-            resume(200)
+            (phase, next)
         }
-        StopReason::NoProject { error, .. } => ended(no_project(&spec.project, &error)),
-        StopReason::OtherRegion(error) => ended(other_region(&spec.project, &error)),
-        StopReason::ClockSkew(error) => requeue(clock_skew(&error), 60_000),
-        StopReason::Denied { canary: true, error } => {
-            if !names_caller(&error)
-                && let Some(action) =
-                    await_enforcement(context, &mut writer, &spec, &mut progress, &error).await
-            {
-                return action;
+        AfterRun::RejectCredentials(error, phase, next) => {
+            if let Some(keys) = rejected_keys {
+                context.credentials.mark_rejected(&input.identity, &keys, error);
             }
-            ended(permission_denied(&spec.project, &input.identity, &error))
+            (phase, next)
         }
-        // Calls of the next run decide.
-        StopReason::Denied { .. } if spec.grant_ref.is_none() => resume(200),
-        StopReason::Denied { .. } => {
-            // The grant may have been removed during the run: its bucket is rechecked first, and a canary call
-            // decides.
-            let phase = Phase::Waiting("IMM denied a call; checking the grant again".to_owned());
+        AfterRun::AwaitEnforcement(error, end) => {
+            let waits = await_enforcement(context, &mut writer, &spec, &mut progress, &error).await;
+            if let Some(next) = waits {
+                return next;
+            }
+            (Phase::Ended(end), Action::AwaitChange)
+        }
+        AfterRun::RecheckGrant(phase, next) => {
             writer.persist(context, Some(&mut progress), &phase).await;
             let bucket = input.grant.as_ref().map_or("", |g| g.bucket.name.as_str());
             context.request_recheck(&writer.job.key, bucket);
-            return Action::Requeue(Duration::from_millis(200));
+            return next;
         }
-        StopReason::CredentialsRejected(error, keys) => {
-            // The same credentials are not used again: each rejected call may be billed.
-            context
-                .credentials
-                .mark_rejected(&input.identity, &keys, error.clone());
-            requeue(
-                Phase::CredentialsRejected(error, input.identity.describe()),
-                60_000,
-            )
-        }
-        StopReason::OutOfBudget
-            if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) =>
-        {
-            let already_suspended = writer.job.status.suspended_by == Some(SuspendCause::BudgetUsed);
-            let stored = writer
-                .persist(context, Some(&mut progress), &Phase::OutOfBudget)
-                .await;
+        AfterRun::Suspend => {
+            let announced = writer.job.status.suspended_by == Some(SuspendCause::BudgetUsed);
+            let phase = Phase::OutOfBudget;
+            let stored = writer.persist(context, Some(&mut progress), &phase).await;
             if stored != WriteResult::Stored {
                 return Action::Requeue(REREAD_AFTER);
             }
-            if !already_suspended {
+            if !announced {
                 publish_job_event(context, &writer.job, budget_used()).await;
             }
             return Action::AwaitChange;
         }
-        StopReason::OutOfBudget => ended(budget_exceeded()),
-        StopReason::Source(error) => {
-            return on_source_error(context, writer, Some(&mut progress), &spec, &error).await;
+        AfterRun::ReportSource(error) => {
+            return on_source_error(context, &mut writer, Some(&mut progress), &spec, &error).await;
         }
-        // Stored now, because the next reconcile resumes the job from its status and reports what it waits for.
-        StopReason::Reevaluate => resume(20),
-        StopReason::NotStarted(KubeError::Unavailable | KubeError::Conflict) => resume(5_000),
-        StopReason::NotStarted(error) => requeue(Phase::NotStarted(error.to_string()), 60_000),
-        StopReason::Blocked(phase) => requeue(phase, 60_000),
-        StopReason::Superseded => return Action::Requeue(REREAD_AFTER),
-        StopReason::ShuttingDown => (Phase::Scoring(0), Action::AwaitChange),
-        StopReason::Gone => return Action::AwaitChange,
+        AfterRun::Leave(next) => return next,
     };
-    writer.stop(context, Some(&mut progress), phase, next).await
+    stop(context, &mut writer, Some(&mut progress), phase, next).await
 }

@@ -1,16 +1,36 @@
 //! The credentials of a job: for scoring, and for reading its source.
 
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use super::end_job::{after_phase, stop};
 use super::persist::JobWriter;
-use crate::api::{BucketRef, CredentialSource, JobSpec};
+use crate::api::{BucketRef, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialUser, credentials_for};
-use crate::core::credential_use::{CredentialRefusal, Purpose};
-use crate::core::error::CredentialsError;
+use crate::core::credential_use::Purpose;
 use crate::core::grant::ObjectKey;
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::job::{Phase, SourceSpec, namespace_unknown, source_owner_unknown};
+use crate::core::job::delays::RECHECK_CREDENTIALS;
+use crate::core::job::{
+    AccountCheck, Phase, SourceSpec, check_account, namespace_unknown, operator_reads_source,
+    refused_credentials, rejected_credentials, scoring_identity, source_bucket, source_identity,
+    source_owner_unknown,
+};
 use crate::ports::AccessKeys;
+use crate::runtime::queue::Action;
 use crate::runtime::rate_limit::ProjectOwner;
+
+/// The credentials with which a job runs.
+pub(super) struct JobCredentials {
+    /// The identity that makes the calls, its credentials, and the owner of the rate limit that applies to them.
+    pub(super) identity: Identity,
+    pub(super) keys: AccessKeys,
+    pub(super) project_owner: ProjectOwner,
+    /// Credentials for the source; a list of URIs needs none.
+    pub(super) source_keys: Option<AccessKeys>,
+    /// Verified owner of the bucket that the operator's own identity reads.
+    pub(super) source_owner: Option<String>,
+}
 
 /// A job whose spec and source are valid.
 #[derive(Clone, Copy)]
@@ -22,7 +42,50 @@ pub(super) struct ValidJob<'a> {
     pub(super) source_spec: &'a SourceSpec,
 }
 
+/// Obtains the credentials of a job. Breaks with the action for a job that gets none, whose phase is stored.
+pub(super) async fn obtain_credentials(
+    job: ValidJob<'_>,
+    writer: &mut JobWriter,
+) -> ControlFlow<Action, JobCredentials> {
+    let identity = match scoring_identity(&job.key.namespace, job.spec) {
+        Ok(identity) => identity,
+        Err(message) => {
+            let phase = Phase::Invalid(message.to_owned());
+            return Break(after_phase(writer.persist(job.context, None, &phase).await));
+        }
+    };
+    match job.all_credentials(identity).await {
+        Ok(credentials) => Continue(credentials),
+        Err(phase) => {
+            let next = Action::Requeue(RECHECK_CREDENTIALS);
+            Break(stop(job.context, writer, None, phase, next).await)
+        }
+    }
+}
+
 impl ValidJob<'_> {
+    /// Returns the credentials for scoring and for the source.
+    ///
+    /// # Errors
+    /// Returns the phase to report when the job gets no credentials.
+    async fn all_credentials(&self, identity: Identity) -> Result<JobCredentials, Phase> {
+        // Before anything is read: a rule can lend the operator's own identity for buckets of the account of the project.
+        let (keys, project_owner) = self.scoring_credentials(&identity).await?;
+        let (mut source_keys, mut source_owner) = (None, None);
+        if self.spec.source.uris.is_empty() {
+            let keys = self.source_credentials().await?;
+            source_owner = self.verified_source_owner(&keys).await?;
+            source_keys = Some(keys);
+        }
+        Ok(JobCredentials {
+            identity,
+            keys,
+            project_owner,
+            source_keys,
+            source_owner,
+        })
+    }
+
     /// Returns the credentials of an identity for a scope.
     ///
     /// # Errors
@@ -37,11 +100,7 @@ impl ValidJob<'_> {
             },
         };
         let fetched = credentials_for(self.context, identity, scope, &[user]).await;
-        fetched.map_err(|refusal| match refusal {
-            CredentialRefusal::Denied(message) => Phase::Denied(message),
-            CredentialRefusal::NamespaceUnknown => failed(CredentialsError::Unavailable, identity),
-            CredentialRefusal::Failed(error) => failed(error, identity),
-        })
+        fetched.map_err(|refusal| refused_credentials(refusal, identity))
     }
 
     /// Returns credentials for scoring, without a check whose they are.
@@ -49,15 +108,11 @@ impl ValidJob<'_> {
     /// # Errors
     /// Returns the phase to report when the job gets no credentials.
     pub(super) async fn scoring_keys(&self, identity: &Identity) -> Result<AccessKeys, Phase> {
-        self.fetch(
-            identity,
-            &SessionScope::project(&self.spec.project, &self.spec.access),
-        )
-        .await
+        let scope = SessionScope::project(&self.spec.project, &self.spec.access);
+        self.fetch(identity, &scope).await
     }
 
-    /// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them. Credentials
-    /// of another account than the job names would use another project, so no call is made with them.
+    /// Returns credentials that IMM has not rejected, and the owner of the rate limit that applies to them.
     ///
     /// # Errors
     /// Returns the phase to report when no such credentials are available.
@@ -65,46 +120,38 @@ impl ValidJob<'_> {
         &self,
         identity: &Identity,
     ) -> Result<(AccessKeys, ProjectOwner), Phase> {
-        let (context, spec) = (self.context, self.spec);
+        let known = &self.context.credentials;
         let keys = self.scoring_keys(identity).await?;
-        if let Some(error) = context.credentials.rejected_before(identity, &keys) {
-            return Err(Phase::CredentialsRejected(error, identity.describe()));
+        if let Some(error) = known.rejected_before(identity, &keys) {
+            return Err(rejected_credentials(identity, error));
         }
-        match context.account_of(identity, &keys).await {
-            Ok(account) if account == spec.project.account_uid => Ok((keys, ProjectOwner::Account(account))),
-            Ok(account) => {
-                context.credentials.forget(identity);
-                let expected = spec.project.account_uid.clone();
-                Err(failed(
-                    CredentialsError::OtherAccount { account, expected },
-                    identity,
-                ))
+        let account = self.context.account_of(identity, &keys).await;
+        match check_account(self.spec, identity, account.as_ref().map_err(Clone::clone)) {
+            AccountCheck::Verified => {
+                let account = self.spec.project.account_uid.clone();
+                Ok((keys, ProjectOwner::Account(account)))
             }
-            Err(error) if error.rejects_credentials() => {
-                context.credentials.mark_rejected(identity, &keys, error.clone());
-                Err(Phase::CredentialsRejected(error, identity.describe()))
+            AccountCheck::Unknown => Ok((keys, ProjectOwner::Identity(identity.clone()))),
+            AccountCheck::Rejected(error, phase) => {
+                known.mark_rejected(identity, &keys, error);
+                Err(phase)
             }
-            // With the operator's own identity, another account's project of the same name would be scored in and billed, or a
-            // bucket be read because the spec names the account of its owner.
-            Err(error) if identity.is_operator() || self.reader_is_operator() => {
-                context.credentials.forget(identity);
-                let error = if error.is_transient() {
-                    CredentialsError::StsUnavailable(error)
-                } else {
-                    CredentialsError::AccountUnverified(error)
-                };
-                Err(failed(error, identity))
+            AccountCheck::Refused(phase) => {
+                known.forget(identity);
+                Err(phase)
             }
-            // Own credentials can reach only what their owner may use: an outage of STS does not stop the job.
-            Err(_) => Ok((keys, ProjectOwner::Identity(identity.clone()))),
         }
     }
 
-    /// Whether the operator's own identity reads the source.
-    fn reader_is_operator(&self) -> bool {
-        let source = &self.spec.source;
-        let credentials = source.credentials().unwrap_or(&self.spec.credentials);
-        source.uris.is_empty() && credentials.source == CredentialSource::Operator
+    /// Returns the credentials for the source of the job.
+    ///
+    /// # Errors
+    /// Returns the phase to report when no credentials are available.
+    pub(super) async fn source_credentials(&self) -> Result<AccessKeys, Phase> {
+        let identity = source_identity(&self.key.namespace, self.spec);
+        let identity = identity.map_err(|message| Phase::Invalid(message.to_owned()))?;
+        let bucket = source_bucket(self.source_spec).to_owned();
+        self.fetch(&identity, &SessionScope::Objects(bucket)).await
     }
 
     /// Returns the owner of the bucket that the operator's own identity is about to read for the job, if the rules allow
@@ -113,12 +160,12 @@ impl ValidJob<'_> {
     ///
     /// # Errors
     /// Returns the phase to report when the owner is not allowed or cannot be read.
-    pub(super) async fn verified_source_owner(&self, keys: &AccessKeys) -> Result<Option<String>, Phase> {
+    async fn verified_source_owner(&self, keys: &AccessKeys) -> Result<Option<String>, Phase> {
         let (context, spec) = (self.context, self.spec);
-        if !self.reader_is_operator() {
+        if !operator_reads_source(spec) {
             return Ok(None);
         }
-        let bucket = self.source_spec.buckets().first().copied().unwrap_or_default();
+        let bucket = source_bucket(self.source_spec);
         // The owner is what is asked for.
         let place = BucketRef {
             name: bucket.to_owned(),
@@ -139,57 +186,5 @@ impl ValidJob<'_> {
             .allow_source_owner(&tenant, spec, bucket, &owner)
             .map_err(Phase::Denied)?;
         Ok(Some(owner))
-    }
-
-    /// Returns the credentials for the source of the job.
-    ///
-    /// # Errors
-    /// Returns the phase to report when no credentials are available.
-    pub(super) async fn source_credentials(&self) -> Result<AccessKeys, Phase> {
-        let credentials = self.spec.source.credentials().unwrap_or(&self.spec.credentials);
-        let Some(identity) = Identity::of(&self.key.namespace, credentials) else {
-            return Err(Phase::Invalid(
-                "The credentials of the source (spec.source) are incomplete: set the block that matches their source (secretRef or serviceAccount)"
-                    .to_owned(),
-            ));
-        };
-        let bucket = self.source_spec.buckets().first().copied().unwrap_or_default();
-        self.fetch(&identity, &SessionScope::Objects(bucket.to_owned()))
-            .await
-    }
-}
-
-fn failed(error: CredentialsError, identity: &Identity) -> Phase {
-    let message = error.message(identity);
-    Phase::CredentialsFailed(error, message)
-}
-
-/// Whether a running job has to stop with this phase. Other failures may pass: the current credentials stay in use until
-/// a later refresh.
-pub(super) fn stops_run(phase: &Phase) -> bool {
-    let of_other = |error: &CredentialsError| {
-        matches!(
-            error,
-            CredentialsError::OtherAccount { .. } | CredentialsError::AccountUnverified(_)
-        )
-    };
-    let closed = |error: &CredentialsError| of_other(error) || error.is_closed();
-    matches!(phase, Phase::Denied(_) | Phase::CredentialsRejected(..))
-        || matches!(phase, Phase::CredentialsFailed(error, _) if closed(error))
-}
-
-/// Returns a job with its valid spec.
-pub(super) fn valid_job<'a>(
-    context: &'a Context,
-    writer: &'a JobWriter,
-    spec: &'a JobSpec,
-    source_spec: &'a SourceSpec,
-) -> ValidJob<'a> {
-    ValidJob {
-        context,
-        key: &writer.job.key,
-        uid: &writer.job.uid,
-        spec,
-        source_spec,
     }
 }

@@ -1,29 +1,22 @@
 //! A running job: its state, and the events that change it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::manifest_lines::AllowedBuckets;
 use super::persist::JobWriter;
-use super::run_input::RunInput;
-use super::source_page::{SourcePage, SourcePosition, SourceState};
+use super::prepare::{RunInput, RunState};
+use super::read_page::SourcePage;
 use super::store_status::WriteResult;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
-use crate::core::job::{Progress, Throughput, add_listed, deny_objects};
+use crate::core::job::{Progress, ReservationSize, SourcePosition, Throughput, add_listed, deny_objects};
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::QueueTicket;
-
-/// Interval of stores: a crash repeats the calls of one interval, or of the time in which the API server stores nothing or does
-/// not return the object.
-pub(super) const PERSIST_EVERY: Duration = Duration::from_secs(1);
-
-/// Interval at which the object and its grant are read again; a change of either triggers that at once.
-pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
 /// Event of a run.
 pub(super) enum RunEvent {
@@ -39,6 +32,18 @@ pub(super) struct ScoreResponse {
     pub(super) index: usize,
     pub(super) result: Result<String, CloudError>,
     pub(super) keys: Arc<AccessKeys>,
+}
+
+/// The source of a run.
+#[derive(Default)]
+pub(super) struct SourceState {
+    /// Position of the next page; `None` at the end, and for a list of URIs.
+    pub(super) position: Option<SourcePosition>,
+    /// The page whose items are not all handed out.
+    pub(super) page: Option<SourcePage>,
+    pub(super) allowed: AllowedBuckets,
+    /// Consecutive failures to read the page at this position.
+    pub(super) failures: u32,
 }
 
 pub(super) type Calls<'a> = FuturesUnordered<BoxFuture<'a, RunEvent>>;
@@ -74,18 +79,19 @@ pub(super) struct JobRun<'a> {
     /// When the object and its grant are read again; `None` means at once.
     pub(super) refresh_due: Option<Instant>,
     pub(super) throttled: bool,
-    /// Size of the last reservation, and when it was made.
-    pub(super) reserved: Option<(i64, Instant)>,
+    pub(super) reservation_size: ReservationSize,
+    /// The credentials of the first call of this run that were rejected: the run may use newer ones by now.
+    pub(super) rejected_keys: Option<Arc<AccessKeys>>,
 }
 
 impl<'a> JobRun<'a> {
-    pub(super) fn new(
-        context: &'a Context,
-        input: &'a RunInput,
-        (keys, source_keys): (AccessKeys, Option<AccessKeys>),
-        mut writer: JobWriter,
-        progress: Progress,
-    ) -> Self {
+    pub(super) fn new(context: &'a Context, input: &'a RunInput, state: RunState) -> Self {
+        let RunState {
+            mut writer,
+            progress,
+            keys,
+            source_keys,
+        } = state;
         let now = Instant::now();
         writer.holds_results = true;
         let mut run = Self {
@@ -110,7 +116,8 @@ impl<'a> JobRun<'a> {
             // Counting the source and obtaining credentials may have taken minutes since the gate opened.
             refresh_due: None,
             throttled: false,
-            reserved: None,
+            reservation_size: ReservationSize::default(),
+            rejected_keys: None,
         };
         deny_objects(&mut run.progress, input.denied_objects.clone());
         *run.progress.known_mut() = input.known;

@@ -1,31 +1,42 @@
 //! The progress of a job that does not run: restored from what is stored, and stored when the job ends.
 
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::end_job::{end_job, stop};
 use super::persist::JobWriter;
 use super::report_reader::restore_reports;
-use super::store_status::WriteResult;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
-use crate::core::job::{End, Progress, planned_size, results_unreadable, resume_progress};
+use crate::core::job::delays::{RECHECK, RETRY_KUBE_API};
+use crate::core::job::{
+    End, Phase, Progress, missing_results, planned_size, results_unreadable, resume_progress,
+};
 use crate::ports::KubeError;
 use crate::runtime::queue::Action;
 
-/// Requeue interval of a waiting job; a change of its grant triggers it at once.
-pub(super) const RECHECK_GRANT: Duration = Duration::from_secs(60);
-
-/// Delay before a failed read from the API server is retried.
-pub(super) const RETRY_KUBE_API: Duration = Duration::from_secs(5);
-
-/// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.
-pub(super) fn after_phase(stored: WriteResult) -> Action {
-    if stored == WriteResult::Stored {
-        Action::AwaitChange
-    } else {
-        Action::Requeue(stored.retry_after())
+/// Returns the progress of a job that is about to run: `loaded`, or what is restored. Breaks with the action for a job of
+/// which stored results are missing.
+pub(super) async fn load_complete_progress(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    loaded: Option<Progress>,
+) -> ControlFlow<Action, Progress> {
+    let progress = match loaded {
+        Some(progress) => Some(progress),
+        None => load_progress(context, writer, spec, context.ports.now()).await?,
+    };
+    let Some(progress) = progress else {
+        return Break(Action::Requeue(RETRY_KUBE_API));
+    };
+    match missing_results(&writer.job.status, &progress) {
+        0 => Continue(progress),
+        missing => {
+            let phase = Phase::ResultsMissing(missing);
+            Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await)
+        }
     }
 }
 
@@ -40,10 +51,10 @@ pub(super) async fn load_progress(
 ) -> ControlFlow<Action, Option<Progress>> {
     match read_progress(context, writer, spec, now).await {
         Ok(progress) => Continue(progress),
-        Err(error) if is_final(error) => {
-            let phase = results_unreadable(&error.to_string());
+        Err(error) if error.is_final() => {
+            let phase = results_unreadable(error);
             writer.persist(context, None, &phase).await;
-            Break(Action::Requeue(RECHECK_GRANT))
+            Break(Action::Requeue(RECHECK))
         }
         Err(_) => Break(Action::Requeue(RETRY_KUBE_API)),
     }
@@ -72,31 +83,26 @@ async fn read_progress(
     }
 }
 
-/// Whether a retry cannot help to read the reports.
-fn is_final(error: KubeError) -> bool {
-    matches!(error, KubeError::Forbidden | KubeError::Invalid)
-}
-
 /// Ends a job that is not running. After a crash the counters in status may lag behind the reports, so the progress is
 /// restored first; if the reports cannot be read, the job ends with the counters
 /// as stored, and its reservation counts as sent.
-pub(super) async fn fail_or_complete(
+pub(super) async fn end_stored_job(
     context: &Context,
-    mut writer: JobWriter,
+    writer: &mut JobWriter,
     spec: &JobSpec,
     end: End,
     now: Timestamp,
 ) -> Action {
     let mut progress = None;
     if writer.job.status.requests.is_some() {
-        progress = match read_progress(context, &mut writer, spec, now).await {
+        progress = match read_progress(context, writer, spec, now).await {
             Ok(progress) => progress,
-            Err(error) if is_final(error) => {
+            Err(error) if error.is_final() => {
                 writer.reports_unreadable = Some(error);
                 None
             }
             Err(_) => return Action::Requeue(RETRY_KUBE_API),
         };
     }
-    writer.finish_job(context, progress.as_mut(), end).await
+    end_job(context, writer, progress.as_mut(), end).await
 }

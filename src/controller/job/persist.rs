@@ -9,15 +9,12 @@ use tokio::time::sleep;
 use super::store_status::{WriteResult, write_status};
 use crate::api::{JobStatus, Report};
 use crate::controller::context::Context;
-use crate::controller::object_events::publish_job_event;
-use crate::core::job::events::job_ended;
 use crate::core::job::{
-    End, JobObject, Phase, Progress, ReportDraft, ResultBuffer, build_report, job_status, restore_report,
+    JobObject, Phase, Progress, ReportDraft, ResultBuffer, build_report, job_status, may_replace_report,
     storing_failed_status, uncounted_status,
 };
 use crate::core::requeue;
 use crate::ports::{KubeError, StoredReport};
-use crate::runtime::queue::Action;
 
 /// Failures after which a write is left to the next reconcile if no run holds results: a worker must not wait for an API
 /// server, or for a status that it rejects, on behalf of a job that runs nothing.
@@ -62,9 +59,8 @@ impl JobWriter {
         }
     }
 
-    /// Adds the results and the reservation of a stored report to a progress.
-    pub(super) fn restore_report(&mut self, stored: StoredReport, progress: &mut Progress) {
-        restore_report(progress, &stored.report);
+    /// Remembers the version and the reservation of the newest stored report.
+    pub(super) fn remember_report(&mut self, stored: StoredReport) {
         let number = usize::try_from(stored.report.number).unwrap_or_default();
         if self.open.as_ref().is_none_or(|(open, _)| *open <= number) {
             self.open = Some((number, stored.resource_version));
@@ -136,7 +132,7 @@ impl JobWriter {
                     // stored.
                     _ if again && fresh.status == self.job.status => self.job = fresh,
                     _ if again => {}
-                    Some(phase) if may_be_replaced(&fresh) && failures <= 5 => {
+                    Some(phase) if fresh.is_replaceable() && failures <= 5 => {
                         self.job = fresh;
                         draft.status = Some(self.status_without_progress(context, phase));
                         continue;
@@ -148,7 +144,7 @@ impl JobWriter {
             }
             if let Some(why) = self.refused.take() {
                 context.metrics.reports_rejected.inc();
-                let status = storing_failed_status(&self.job, &why.to_string(), context.ports.now());
+                let status = storing_failed_status(&self.job, why, context.ports.now());
                 // This write may take effect although its answer is lost; only its content identifies it.
                 if write_status(context, &mut self.job, &status).await != WriteResult::Superseded {
                     written = Some(status);
@@ -161,8 +157,7 @@ impl JobWriter {
                 sleep(RETRY_WHILE_STOPPING).await;
                 continue;
             }
-            let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
-            let wait = requeue::exponential_backoff(failures, base, cap, &self.job.uid);
+            let wait = requeue::short_backoff(failures, &self.job.uid);
             tokio::select! {
                 () = sleep(wait) => {}
                 () = context.stop.cancelled() => {}
@@ -212,7 +207,7 @@ impl JobWriter {
         let now = context.ports.now();
         let status = job_status(&self.job, phase, None, now);
         match self.reports_unreadable {
-            Some(error) => uncounted_status(status, &error.to_string(), self.job.generation, now),
+            Some(error) => uncounted_status(status, error, self.job.generation, now),
             None => status,
         }
     }
@@ -254,7 +249,7 @@ impl JobWriter {
                     return WriteResult::Stored;
                 }
                 Err(KubeError::Conflict) => match context.ports.get_report(&self.job, number).await {
-                    Ok(Some(stored)) if is_same_report(&stored.report, report) => {
+                    Ok(Some(stored)) if may_replace_report(&stored.report, report) => {
                         self.open = Some((number, stored.resource_version));
                     }
                     Ok(Some(_)) => {
@@ -269,61 +264,10 @@ impl JobWriter {
                 Err(KubeError::NotFound) => return WriteResult::Gone,
                 Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                     tracing::warn!(job = %self.job.key, %error, "failed to store report; retrying");
-                    self.refused = Some(error).filter(|error| *error != KubeError::Unavailable);
+                    self.refused = Some(error).filter(|error| error.is_final());
                     return WriteResult::Retry;
                 }
             }
         }
     }
-
-    /// Ends the job if the phase is its end; otherwise stores the phase and returns `next`.
-    pub(super) async fn stop(
-        mut self,
-        context: &Context,
-        progress: Option<&mut Progress>,
-        phase: Phase,
-        next: Action,
-    ) -> Action {
-        if let Phase::Ended(end) = phase {
-            return self.finish_job(context, progress, end).await;
-        }
-        self.persist(context, progress, &phase).await;
-        next
-    }
-
-    /// Ends the job, and publishes the event after its last status is stored. Returns when the job is due again.
-    pub(super) async fn finish_job(
-        mut self,
-        context: &Context,
-        mut progress: Option<&mut Progress>,
-        end: End,
-    ) -> Action {
-        if let Some(progress) = progress.as_deref_mut() {
-            progress.release();
-        }
-        let kept = self.persist(context, progress, &Phase::Ended(end.clone())).await;
-        if !matches!(kept, WriteResult::Stored | WriteResult::Gone) {
-            return Action::Requeue(kept.retry_after());
-        }
-        if kept == WriteResult::Stored {
-            let items = self.job.status.items.as_ref().map_or(0, |i| i.total);
-            let event = job_ended(&end, items);
-            publish_job_event(context, &self.job, event).await;
-        }
-        super::retention::next_action(context, &self.job)
-    }
-}
-
-/// Whether all items of a stored report are known here: it is an earlier version, a write whose answer was lost, or an
-/// edited report, and may be replaced. `false` when another process has scored further items, which must not be
-/// overwritten.
-fn is_same_report(stored: &Report, report: &Report) -> bool {
-    let known = |index: i32| report.results.binary_search_by_key(&index, |r| r.index).is_ok();
-    stored.results.iter().all(|result| known(result.index))
-}
-
-/// Whether a status that another process stored may be replaced by one that carries its members: a finished job keeps its
-/// result, and a status that cannot be decoded keeps everything.
-fn may_be_replaced(job: &JobObject) -> bool {
-    !job.is_finished() && job.status.unreadable.is_empty()
 }

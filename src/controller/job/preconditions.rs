@@ -2,87 +2,61 @@
 //! rules, or waiting for its grant, in this order.
 
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::end_job::{after_phase, stop};
 use super::enforcement::trial_of_another_job;
-use super::grant_wait::{read_grant, wait_for_grant};
-use super::load_progress::{RECHECK_GRANT, RETRY_KUBE_API, after_phase, fail_or_complete, load_progress};
+use super::load_progress::{end_stored_job, load_progress};
 use super::persist::JobWriter;
-use super::store_status::{WriteResult, is_suspended, write_status};
+use super::read_grant::read_grant;
+use super::store_status::{WriteResult, write_status};
 use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::events::suspended;
+use crate::core::job::delays::{AWAIT_RECHECK, RECHECK, RETRY_KUBE_API};
+use crate::core::job::events::{suspended, waiting_for_grant};
 use crate::core::job::{
-    End, GateDecision, Phase, SourceSpec, active_deadline, budget_is_exhausted, cancelled, deadline_exceeded,
-    evaluate_gate, missing_results, other_job_message, recovered_status,
+    End, GateDecision, Obstacle, Phase, Progress, SourceSpec, denying_bucket, evaluate_gate, final_obstacle,
+    missing_results, other_job_message, recovered_status, resting_phase, wait_for_grant,
 };
 use crate::runtime::queue::Action;
 
-/// Checks whether a job may run. Continues with its grant, if it references one; breaks with the action for a job that has
-/// ended or has to wait, whose status is written.
+/// Checks whether a job may run. Continues with its grant, if it references one, and with its progress, if an earlier process
+/// has left some; breaks with the action for a job that has ended or has to wait, whose status is written.
 pub(super) async fn check_preconditions(
     context: &Context,
-    mut writer: JobWriter,
+    writer: &mut JobWriter,
     spec: &JobSpec,
     source_spec: &SourceSpec,
     now: Timestamp,
-) -> ControlFlow<Action, (JobWriter, Option<GrantObject>)> {
-    if writer.job.is_restored() {
-        let next = Action::Requeue(RECHECK_GRANT);
-        return Break(writer.stop(context, None, Phase::RestoredFromBackup, next).await);
-    }
-    if spec.cancel {
-        return Break(fail_or_complete(context, writer, spec, cancelled(), now).await);
-    }
-    if active_deadline(&writer.job, spec, now).is_some_and(|time| time <= now) {
-        let end = deadline_exceeded(spec);
-        return Break(fail_or_complete(context, writer, spec, end, now).await);
-    }
-    if writer.job.has_started() {
-        // Report the requests and results of a run that ended in a crash.
-        let progress = load_progress(context, &mut writer, spec, now).await?;
-        if let Some(progress) = progress.filter(|progress| missing_results(&writer.job.status, progress) == 0)
-        {
-            let status = recovered_status(&writer.job, &progress);
-            let stored = write_status(context, &mut writer.job, &status).await;
-            if stored != WriteResult::Stored {
-                return Break(Action::Requeue(stored.retry_after()));
-            }
+) -> ControlFlow<Action, (Option<GrantObject>, Option<Progress>)> {
+    match final_obstacle(&writer.job, spec, now) {
+        None => {}
+        Some(Obstacle::Ends(end)) => return Break(end_stored_job(context, writer, spec, end, now).await),
+        Some(Obstacle::Restored) => {
+            let phase = Phase::RestoredFromBackup;
+            return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
         }
     }
-    let paused = is_suspended(&writer.job.status);
-    if spec.suspend {
-        let stored = writer.persist(context, None, &Phase::Suspended).await;
-        if stored == WriteResult::Stored && !paused {
-            publish_job_event(context, &writer.job, suspended()).await;
-        }
-        return Break(after_phase(stored));
-    }
-    if budget_is_exhausted(&writer.job, spec) {
-        return Break(after_phase(
-            writer.persist(context, None, &Phase::OutOfBudget).await,
-        ));
+    let progress = recover(context, writer, spec, now).await?;
+    if let Some(phase) = resting_phase(&writer.job, spec) {
+        return Break(rest(context, writer, &phase).await);
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
         return Break(Action::Requeue(RETRY_KUBE_API));
     };
-    if let Err(message) = context
-        .ports
-        .tenancy_rules()
-        .allow_job(&tenant, spec, &source_spec.buckets())
-    {
-        let next = Action::Requeue(RECHECK_GRANT);
-        return Break(writer.stop(context, None, Phase::Denied(message), next).await);
+    let rules = context.ports.tenancy_rules();
+    if let Err(message) = rules.allow_job(&tenant, spec, &source_spec.buckets()) {
+        let phase = Phase::Denied(message);
+        return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
     }
     if context.awaits_recheck(&key) {
-        return Break(Action::Requeue(Duration::from_millis(500)));
+        return Break(Action::Requeue(AWAIT_RECHECK));
     }
-    let grant = match read_grant(context, &writer.job, spec).await {
+    let grant = match read_grant(context, writer.job.grant_key(spec), &key.namespace).await {
         Ok(grant) => grant,
         Err(error) => {
             tracing::warn!(job = %key, %error, "failed to read grant; retrying");
@@ -92,7 +66,7 @@ pub(super) async fn check_preconditions(
     let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
     if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
         context.request_recheck(&key, bucket);
-        return Break(Action::Requeue(Duration::from_millis(500)));
+        return Break(Action::Requeue(AWAIT_RECHECK));
     }
     let (message, until) = match decision {
         GateDecision::Open => {
@@ -101,7 +75,7 @@ pub(super) async fn check_preconditions(
                 Some((other_job_message(&grant.key), until))
             });
             match other {
-                None => return Continue((writer, grant)),
+                None => return Continue((grant, progress)),
                 Some((message, until)) => (message, Some(until)),
             }
         }
@@ -109,20 +83,61 @@ pub(super) async fn check_preconditions(
         GateDecision::Wait(message, until) => (message, until),
         GateDecision::Never(reason, message) => {
             let end = End::Failed(reason, message);
-            return Break(fail_or_complete(context, writer, spec, end, now).await);
+            return Break(end_stored_job(context, writer, spec, end, now).await);
         }
     };
-    Break(Box::pin(wait_for_grant(context, writer, spec, message, until)).await)
+    Break(Box::pin(wait(context, writer, spec, message, until)).await)
 }
 
-/// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
-fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
-    let grant = grant?;
-    let denied = match decision {
-        GateDecision::Denied(_) => true,
-        GateDecision::Open => !grant.status.denied_objects.is_empty(),
-        GateDecision::Wait(..) | GateDecision::Never(..) => false,
+/// Reports the requests and results of a run that ended in a crash, and returns its progress. `None` if there was no such run.
+async fn recover(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    now: Timestamp,
+) -> ControlFlow<Action, Option<Progress>> {
+    if !writer.job.has_started() {
+        return Continue(None);
+    }
+    let Some(progress) = load_progress(context, writer, spec, now).await? else {
+        return Continue(None);
     };
-    let bucket = grant.bucket.as_ref().filter(|_| denied)?;
-    Some(bucket.name.as_str())
+    if missing_results(&writer.job.status, &progress) == 0 {
+        let status = recovered_status(&writer.job, &progress);
+        let stored = write_status(context, &mut writer.job, &status).await;
+        if stored != WriteResult::Stored {
+            return Break(Action::Requeue(stored.retry_after()));
+        }
+    }
+    Continue(Some(progress))
+}
+
+/// Stores the phase of a job that rests until it is edited.
+async fn rest(context: &Context, writer: &mut JobWriter, phase: &Phase) -> Action {
+    let announced = *phase != Phase::Suspended || writer.job.is_suspended();
+    let stored = writer.persist(context, None, phase).await;
+    if stored == WriteResult::Stored && !announced {
+        publish_job_event(context, &writer.job, suspended()).await;
+    }
+    after_phase(stored)
+}
+
+/// Waits for the grant, or fails the job after `grantWait.timeoutSeconds`.
+async fn wait(
+    context: &Context,
+    writer: &mut JobWriter,
+    spec: &JobSpec,
+    message: String,
+    until: Option<Timestamp>,
+) -> Action {
+    let now = context.ports.now();
+    let wait = match wait_for_grant(&writer.job, spec, &message, until, now) {
+        Ok(wait) => wait,
+        Err(end) => return end_stored_job(context, writer, spec, end, now).await,
+    };
+    if wait.begins {
+        publish_job_event(context, &writer.job, waiting_for_grant(&message)).await;
+    }
+    writer.persist(context, None, &Phase::Waiting(message)).await;
+    Action::Requeue(wait.next)
 }

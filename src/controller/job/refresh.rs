@@ -2,22 +2,27 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::OptionFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::events::handle_event;
-use super::grant_wait::read_named_grant;
-use super::job_credentials::{ValidJob, stops_run};
-use super::job_run::{Calls, JobRun, PERSIST_EVERY, REFRESH_EVERY, apply_edits};
-use super::reservation::{persist, should_persist};
-use super::run_input::StopReason;
-use super::source_page::AllowedBuckets;
+use super::job_credentials::ValidJob;
+use super::job_run::{Calls, JobRun, apply_edits};
+use super::manifest_lines::AllowedBuckets;
+use super::read_grant::read_grant;
+use super::reservation::persist;
 use crate::core::identity::Identity;
-use crate::core::job::{GateDecision, Phase, evaluate_gate};
+use crate::core::job::{
+    PERSIST_EVERY, Phase, StopReason, is_store_due, source_bucket, stays_open, stops_run,
+};
 use crate::ports::{AccessKeys, KubeError};
 use crate::runtime::deadline;
+
+/// Interval at which the object and its grant are read again; a change of either triggers that at once.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads the object and its grant again. The next refresh follows after 10 s, or after 1 s if one of them could
 /// not be read. Returns why the run has to stop; `None` when it continues.
@@ -84,23 +89,21 @@ async fn refresh_all<'a>(
     let source_spec = &run.input.source_spec;
     let buckets = source_spec.buckets();
     let owner_allowed = |owner: &String| {
-        let bucket = buckets.first().copied().unwrap_or_default();
+        let bucket = source_bucket(source_spec);
         rules
             .allow_source_owner(&tenant, &run.spec, bucket, owner)
             .is_ok()
     };
     let allowed = rules.allow_job(&tenant, &run.spec, &buckets).is_ok()
         && run.input.source_owner.as_ref().is_none_or(owner_allowed);
-    let named = read_named_grant(context, run.writer.job.grant_key(&run.spec), &key.namespace);
+    let named = read_grant(context, run.writer.job.grant_key(&run.spec), &key.namespace);
     let grant = match answer_during_calls(run, calls, Stores::GoOn, named).await {
         Ok(grant) => grant?,
         Err(end) => return Ok(Some(end)),
     };
     let now = context.ports.now();
-    let open = evaluate_gate(&run.writer.job, &run.spec, source_spec, grant.as_ref(), now)
-        == GateDecision::Open
-        // The calls that a Deny fails, or no longer fails, are decided when a run starts.
-        && grant.map(|g| g.status.denied_objects).unwrap_or_default() == run.input.denied_objects;
+    let granted = (grant.as_ref(), run.input.denied_objects.as_slice());
+    let open = stays_open(&run.writer.job, &run.spec, source_spec, granted, now);
     Ok((!open || !allowed).then_some(StopReason::Reevaluate))
 }
 
@@ -126,7 +129,7 @@ async fn answer_during_calls<'a, T>(
     let mut read = pin!(read);
     loop {
         let waits = stores == Stores::GoOn && !run.persisting && run.progress.done() > run.persisted_done;
-        if waits && should_persist(run) {
+        if waits && is_store_due(&run.progress, run.persisted_at.elapsed()) {
             persist(run, calls, false);
             continue;
         }

@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::persist::JobWriter;
-use super::retention::REPORT_PAGE_BYTES;
 use crate::controller::context::Context;
-use crate::core::job::{MAX_REPORTS, Progress};
+use crate::core::job::{MAX_REPORTS, Progress, restore_report};
 use crate::ports::{KubeError, StoredReport};
 use crate::runtime::memory_budget::OBJECT_BYTES;
+
+/// Memory of a page of three reports of 1.5 MB, while the last of them is decoded.
+pub(super) const REPORT_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Adds the results and reservations of the stored reports to a progress.
 ///
@@ -31,7 +33,8 @@ pub(super) async fn restore_reports(
         for stored in reports {
             found.insert(stored.report.number);
             let stored = repaired(writer, context, stored).await?;
-            writer.restore_report(stored, progress);
+            restore_report(progress, &stored.report);
+            writer.remember_report(stored);
         }
         match next {
             Some(token) => page = Some(token),
@@ -45,7 +48,8 @@ pub(super) async fn restore_reports(
         let _memory = context.memory.reserve(&namespace, OBJECT_BYTES).await;
         if let Some(stored) = context.ports.get_report(&writer.job, name).await? {
             let stored = repaired(writer, context, stored).await?;
-            writer.restore_report(stored, progress);
+            restore_report(progress, &stored.report);
+            writer.remember_report(stored);
         } else if number >= counted {
             break;
         }

@@ -9,27 +9,32 @@
 //! run ends, no call is in flight and every answer is recorded; `finish` stores the answers that the run has not
 //! stored.
 //!
-//! The [`StopReason`] of a run decides the `Action` that `finish::finish_run` returns: `AwaitChange` after a shutdown,
-//! a deletion, or with an exhausted budget that suspends the job; `Requeue` after every reason that may pass; the
-//! action of `retention` for a job that has ended.
+//! The [`StopReason`] of a run decides what follows, in `core/job/run_end.rs`: `AwaitChange` after a shutdown, a deletion,
+//! or with an exhausted budget that suspends the job; `Requeue` after every reason that may pass.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::events::{ask_limits, check_service_role, handle_event, handle_late_event, read_on};
-use super::job_run::{Calls, JobRun, PERSIST_EVERY, RunEvent, ScoreResponse};
+use super::events::{check_service_role, handle_event, handle_late_event, take_batch};
+use super::job_run::{Calls, JobRun, RunEvent, ScoreResponse};
+use super::read_page::{SourcePage, read_page};
 use super::refresh::refresh;
-use super::reservation::{budget, persist, should_persist};
-use super::run_input::StopReason;
-use crate::core::job::{End, ResultBuffer, Step, active_deadline, cancelled, evaluate_limits};
-use crate::core::time;
+use super::reservation::persist;
+use crate::core::job::{
+    PERSIST_EVERY, PageUse, ResultBuffer, Step, StopReason, active_deadline, clamped_wait, has_news,
+    is_store_due, stop_condition,
+};
 use crate::runtime::deadline;
 use crate::runtime::rate_limit::Permit as RatePermit;
+
+/// Delay before a page that could not be read is read again.
+const RETRY_PAGE: Duration = Duration::from_secs(2);
 
 /// Runs the job until it ends or has to stop. Calls in flight are always awaited, and their answers recorded and
 /// stored.
@@ -44,7 +49,8 @@ pub(super) async fn execute<'a>(mut run: JobRun<'a>) -> (JobRun<'a>, StopReason)
 /// call has used are released at once: only a crash makes them count as spent.
 async fn drain<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>, end: &StopReason) {
     run.progress.release();
-    let mut stores = has_news(run) && !matches!(end, StopReason::Gone | StopReason::Superseded);
+    let mut stores =
+        has_news(&run.progress, run.done_before) && !matches!(end, StopReason::Gone | StopReason::Superseded);
     while !calls.is_empty() {
         if stores && !run.persisting && run.persisted_at.elapsed() >= PERSIST_EVERY {
             persist(run, calls, false);
@@ -70,77 +76,132 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
         if run.context.stop.is_cancelled() {
             return StopReason::ShuttingDown;
         }
-        if evaluate_limits(&run.progress, &run.spec) != End::Complete {
-            return StopReason::LimitsReached;
-        }
         let now = run.context.ports.now();
+        if let Some(reason) = stop_condition(&run.writer.job, &run.spec, &run.progress, now) {
+            return reason;
+        }
         let until = active_deadline(&run.writer.job, &run.spec, now);
-        if run.spec.cancel {
-            // The cancellation is final, even if `spec.cancel` is reset while calls are in flight.
-            return StopReason::Finished(cancelled());
-        }
-        if until.is_some_and(|time| time <= now) || run.spec.suspend {
-            return StopReason::Reevaluate;
-        }
-        if !run.persisting
-            && refresh_is_due(run)
-            && let Some(end) = refresh(run, calls).await
-        {
-            return end;
-        }
-        if !run.persisting && should_persist(run) && has_news(run) {
-            let reserve = run.progress.canary_passed() && run.progress.has_open_items();
-            persist(run, calls, reserve);
-        }
-        if run.progress.has_open_items() && run.input.limiter.claim_limits_request(&run.input.identity) {
-            // Before its canary call a run waits for the limits: they may show that the call would fail.
-            run.awaiting_limits = !run.progress.canary_passed();
-            calls.push(ask_limits(run));
-        }
-        // A run without open items makes no call, and so does not ask for the limits.
-        let before_canary = !run.progress.canary_passed() && run.progress.has_open_items();
-        if run.awaiting_limits || (before_canary && !run.input.limiter.limits_known(&run.input.identity)) {
-            if let Some(end) = wait_for_event(run, calls, PERSIST_EVERY).await {
-                return end;
-            }
-            continue;
-        }
-        if before_canary && let Some(end) = check_service_role(run) {
-            return end;
-        }
-        // A due refresh comes before the next call, and waits for the store in flight.
-        if run.persisting && refresh_is_due(run) {
-            if let Some(end) = wait_for_event(run, calls, PERSIST_EVERY).await {
-                return end;
-            }
-            continue;
-        }
-        if let ResultBuffer::Reports(reports) = run.progress.results_mut() {
-            reports.limit(run.context.runs.result_bytes());
-        }
-        let parallelism = run.spec.parallelism.and_then(|n| usize::try_from(n).ok());
-        let ended = match run
-            .progress
-            .next_step(now, parallelism.unwrap_or(usize::MAX), budget(run))
-        {
-            Step::Finished => return StopReason::LimitsReached,
-            Step::OutOfBudget => return StopReason::OutOfBudget,
-            Step::Reserve if run.persisting => wait_for_event(run, calls, PERSIST_EVERY).await,
-            Step::Reserve => {
-                persist(run, calls, true);
-                None
-            }
-            Step::Read => read_on(run, calls).await,
-            Step::Send => send_next(run, calls, until).await,
-            Step::Wait(due) => {
-                let due = due.into_iter().chain(until).min();
-                wait_for_event(run, calls, clamped_wait(now, due)).await
-            }
+        let ended = match before_step(run, calls).await {
+            BeforeStep::Stop(reason) => Some(reason),
+            BeforeStep::Wait => wait_for_event(run, calls, PERSIST_EVERY).await,
+            BeforeStep::Ready => take_step(run, calls, now, until).await,
         };
-        if let Some(end) = ended {
-            return end;
+        if let Some(reason) = ended {
+            return reason;
         }
     }
+}
+
+/// What is to be done before the next step.
+enum BeforeStep {
+    Stop(StopReason),
+    Wait,
+    Ready,
+}
+
+/// Refreshes the object and the grant, stores, and reads the limits of the project, each if it is due.
+async fn before_step<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> BeforeStep {
+    if !run.persisting
+        && refresh_is_due(run)
+        && let Some(reason) = refresh(run, calls).await
+    {
+        return BeforeStep::Stop(reason);
+    }
+    if !run.persisting
+        && is_store_due(&run.progress, run.persisted_at.elapsed())
+        && has_news(&run.progress, run.done_before)
+    {
+        let reserve = run.progress.canary_passed() && run.progress.has_open_items();
+        persist(run, calls, reserve);
+    }
+    if run.progress.has_open_items() && run.input.limiter.claim_limits_request(&run.input.identity) {
+        // Before its canary call a run waits for the limits: they may show that the call would fail.
+        run.awaiting_limits = !run.progress.canary_passed();
+        calls.push(ask_limits(run));
+    }
+    // A run without open items makes no call, and so does not ask for the limits.
+    let before_canary = !run.progress.canary_passed() && run.progress.has_open_items();
+    if run.awaiting_limits || (before_canary && !run.input.limiter.limits_known(&run.input.identity)) {
+        return BeforeStep::Wait;
+    }
+    if before_canary && let Some(reason) = check_service_role(run) {
+        return BeforeStep::Stop(reason);
+    }
+    // A due refresh comes before the next call, and waits for the store in flight.
+    if run.persisting && refresh_is_due(run) {
+        BeforeStep::Wait
+    } else {
+        BeforeStep::Ready
+    }
+}
+
+/// Takes the next step. Returns why the run has to stop; `None` when it continues.
+async fn take_step<'a>(
+    run: &mut JobRun<'a>,
+    calls: &mut Calls<'a>,
+    now: Timestamp,
+    until: Option<Timestamp>,
+) -> Option<StopReason> {
+    if let ResultBuffer::Reports(reports) = run.progress.results_mut() {
+        reports.limit(run.context.runs.result_bytes());
+    }
+    let parallelism = run.spec.parallelism.and_then(|n| usize::try_from(n).ok());
+    let budget = run.spec.budget.as_ref().map(|budget| budget.max_requests);
+    let ceiling = parallelism.unwrap_or(usize::MAX);
+    match run.progress.next_step(now, ceiling, budget) {
+        Step::Finished => Some(StopReason::LimitsReached),
+        Step::OutOfBudget => Some(StopReason::OutOfBudget),
+        Step::Reserve if run.persisting => wait_for_event(run, calls, PERSIST_EVERY).await,
+        Step::Reserve => {
+            persist(run, calls, true);
+            None
+        }
+        // A page has many batches.
+        Step::Read if run.source.page.is_some() => take_batch(run).await,
+        Step::Read => {
+            calls.push(read_next_page(run));
+            None
+        }
+        Step::Send => send_next(run, calls, until).await,
+        Step::Wait(due) => {
+            let due = due.into_iter().chain(until).min();
+            wait_for_event(run, calls, clamped_wait(now, due)).await
+        }
+    }
+}
+
+/// Returns the call that reads the limits of the project; it waits for a permit of the rate limiter like any other
+/// call.
+fn ask_limits<'a>(run: &JobRun<'a>) -> BoxFuture<'a, RunEvent> {
+    let (context, input, keys) = (run.context, run.input, Arc::clone(&run.keys));
+    let namespace = run.writer.job.key.namespace.clone();
+    async move {
+        let permit = input.limiter.acquire_unpolled(&namespace).await;
+        let limits = context.ports.project_limits(&input.spec.project, &keys).await;
+        drop(permit);
+        RunEvent::Limits(limits, keys)
+    }
+    .boxed()
+}
+
+/// Returns the call that reads the next page of the source.
+fn read_next_page<'a>(run: &JobRun<'a>) -> BoxFuture<'a, RunEvent> {
+    let (context, input, place) = (run.context, run.input, run.source.position.clone());
+    let namespace = run.writer.job.key.namespace.clone();
+    let keys = run.source_keys.clone();
+    let observed = run.writer.job.status.source.clone().unwrap_or_default();
+    async move {
+        let (Some(place), Some(keys)) = (place, keys) else {
+            return RunEvent::Page(Ok(SourcePage::empty()));
+        };
+        let job = (namespace.as_str(), &input.spec, &input.source_spec);
+        let page = read_page(context, job, &observed, &keys, &place, PageUse::Run).await;
+        if page.is_err() {
+            sleep(RETRY_PAGE).await;
+        }
+        RunEvent::Page(page)
+    }
+    .boxed()
 }
 
 /// Waits for a permit of the project's rate limiter and sends one item. An event that comes first is handled
@@ -211,11 +272,6 @@ async fn wait_for_event<'a>(
     }
 }
 
-/// Whether this run has anything to store: nothing until its first call, which changes the phase.
-fn has_news(run: &JobRun<'_>) -> bool {
-    run.progress.canary_passed() || run.progress.in_flight() > 0 || run.progress.done() > run.done_before
-}
-
 fn refresh_is_due(run: &JobRun<'_>) -> bool {
     run.refresh_due.is_none_or(|due| due <= Instant::now())
 }
@@ -224,7 +280,7 @@ fn refresh_is_due(run: &JobRun<'_>) -> bool {
 /// however long the next answer takes.
 fn wait_until(run: &JobRun<'_>, pause: Duration) -> Instant {
     let due = deadline::after(Instant::now(), pause);
-    if run.persisting || !has_news(run) {
+    if run.persisting || !has_news(&run.progress, run.done_before) {
         due
     } else {
         due.min(deadline::after(run.persisted_at, PERSIST_EVERY))
@@ -237,10 +293,4 @@ enum Wakeup {
     Event(RunEvent),
     Notified,
     TimedOut,
-}
-
-/// Returns the time until `due`, at least 1 ms and at most the interval of stores.
-fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
-    due.map_or(PERSIST_EVERY, |due| time::left_until(due, now))
-        .clamp(Duration::from_millis(1), PERSIST_EVERY)
 }

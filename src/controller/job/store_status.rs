@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use crate::api::{JobCondition, JobStatus, SuspendCause};
+use crate::api::JobStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::condition_builder::newly_stalled;
-use crate::core::event_content::EventContent;
 use crate::core::job::JobObject;
-use crate::core::job::events::resumed;
+use crate::core::job::delays::{REREAD_AFTER, RETRY_REFUSED};
+use crate::core::job::events::status_events;
 use crate::ports::KubeError;
-
-/// Delay before a job is reconciled again whose stored state is not the state known here.
-pub(super) const REREAD_AFTER: Duration = Duration::from_secs(3);
-/// Delay before a job is reconciled again whose status the API server rejects.
-const RETRY_REFUSED: Duration = Duration::from_secs(60);
 
 /// Result of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,10 +43,7 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
     if *status == job.status {
         return WriteResult::Stored;
     }
-    let stalled = newly_stalled::<JobCondition>(&job.status.conditions, &status.conditions);
-    let is_open = status.completion_time.is_none();
-    let runs_again = status.suspended_by.is_none() && job.spec.as_ref().is_ok_and(|spec| !spec.suspend);
-    let resumes = is_open && is_suspended(&job.status) && runs_again;
+    let events = status_events(job, status);
     for _ in 0..3 {
         match context.ports.replace_job_status(job, status).await {
             Ok(version) => {
@@ -77,27 +68,17 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
             Err(KubeError::NotFound) => return WriteResult::Gone,
             Err(error @ (KubeError::Forbidden | KubeError::Invalid | KubeError::Unavailable)) => {
                 tracing::warn!(job = %job.key, %error, "failed to store status");
-                let refused = error != KubeError::Unavailable;
-                return if refused {
+                return if error.is_final() {
                     WriteResult::Refused
                 } else {
                     WriteResult::Retry
                 };
             }
         }
-        // The end of a job has an event of its own.
-        if let Some((reason, message)) = stalled.filter(|_| is_open) {
-            publish_job_event(context, job, EventContent::stalled(reason, message)).await;
-        }
-        if resumes {
-            publish_job_event(context, job, resumed()).await;
+        for event in events {
+            publish_job_event(context, job, event).await;
         }
         return WriteResult::Stored;
     }
     WriteResult::Retry
-}
-
-/// Whether the status says that `spec.suspend` pauses the job.
-pub(super) fn is_suspended(status: &JobStatus) -> bool {
-    status.suspended_by == Some(SuspendCause::Requested)
 }

@@ -1,11 +1,10 @@
-//! What a job reports when a run ends or its source cannot be read: messages that say what happened and what to do.
+//! What a job reports when a run ends: messages that say what happened and what to do.
 
 use super::phase::{End, Phase};
-use crate::api::{GrantSpec, JobReason, JobSpec, ProjectRef};
-use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind, CredentialsError};
+use crate::api::{JobReason, JobSpec, ProjectRef};
+use crate::core::error::{CORRECT_CLOCK, CloudError, CredentialsError, KubeError};
 use crate::core::identity::Identity;
 use crate::core::refusal::RefusedBy;
-use crate::core::validate::ObjectUri;
 
 /// The job has not finished in time.
 pub fn deadline_exceeded(spec: &JobSpec) -> End {
@@ -53,13 +52,17 @@ pub fn other_region(project: &ProjectRef, error: &CloudError) -> End {
     End::Failed(JobReason::RegionMismatch, message)
 }
 
-/// The project uses another service role than the grant names.
-pub fn other_service_role(project: &ProjectRef, granted: &str, role: &str) -> End {
+/// The project uses another service role than the grant names: every call would be denied. `None` when the roles match. The
+/// case is ignored, because the spelling that OSS compares can differ from that of the project.
+pub fn other_service_role(project: &ProjectRef, granted: &str, role: &str) -> Option<End> {
+    if role.eq_ignore_ascii_case(granted) {
+        return None;
+    }
     let message = format!(
         "The grant is for role {granted}, and project {} reads as {role}: set grantee.roleName of the grant to that role, then create another job",
         project.name
     );
-    End::Failed(JobReason::GrantMismatch, message)
+    Some(End::Failed(JobReason::GrantMismatch, message))
 }
 
 /// The right to give IMM a role. The caller needs it, not the role that reads the image.
@@ -100,6 +103,17 @@ pub fn permission_denied(project: &ProjectRef, identity: &Identity, error: &Clou
     End::Failed(JobReason::PermissionDenied, message)
 }
 
+/// IMM or STS rejected the credentials of an identity.
+pub fn rejected_credentials(identity: &Identity, error: CloudError) -> Phase {
+    Phase::CredentialsRejected(error, identity.describe())
+}
+
+/// The credentials of an identity cannot be obtained or may not be used.
+pub fn credentials_failed(error: CredentialsError, identity: &Identity) -> Phase {
+    let message = error.message(identity);
+    Phase::CredentialsFailed(error, message)
+}
+
 /// IMM rejects the time of the requests.
 pub fn clock_skew(error: &CloudError) -> Phase {
     let message = format!(
@@ -109,120 +123,18 @@ pub fn clock_skew(error: &CloudError) -> Phase {
     Phase::CredentialsFailed(CredentialsError::Unavailable, message)
 }
 
+/// IMM denied the first call, and the grant that could explain it cannot be read.
+pub fn grant_unread() -> Phase {
+    let message = "IMM denied the first call, and the grant could not be read; retrying";
+    Phase::Waiting(message.to_owned())
+}
+
 /// The reports cannot be read, with the error of the API server.
-pub fn results_unreadable(error: &str) -> Phase {
+pub fn results_unreadable(error: KubeError) -> Phase {
     let message = format!(
         "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
     );
     Phase::Stalled(JobReason::ResultsUnreadable, message)
-}
-
-/// The source is longer than the operator reads.
-pub fn source_too_long(spec: &JobSpec) -> String {
-    let message = if spec.source.prefix.is_some() {
-        "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
-    } else {
-        "The manifest holds more than 64 MiB: split the source over several jobs"
-    };
-    message.to_owned()
-}
-
-/// The first line of a manifest that the grant does not cover; `None` if it covers all of them.
-pub fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<End> {
-    let ObjectUri { bucket, key } = lines.iter().find(|line| !super::covers(grant, line))?;
-    let message = format!(
-        "The grant does not cover oss://{bucket}/{key} of the manifest: widen its access.prefixes or correct the line, then create another job"
-    );
-    Some(End::Failed(JobReason::GrantMismatch, message))
-}
-
-/// The namespace could not be read, so the rules decide nothing about the source.
-pub fn namespace_unknown() -> Phase {
-    let message = "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
-    Phase::SourceUnreadable(message.to_owned(), false)
-}
-
-/// The owner of the source's bucket is not known, so the operator's own identity may not read it; with the error of OSS if
-/// there is one.
-pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
-    let Some(error) = error else {
-        let message = format!(
-            "The owner of bucket {bucket} cannot be read, and the operator's own identity reads only buckets whose owner is verified: allow oss:GetBucketInfo for it, or set other credentials for the source"
-        );
-        return Phase::SourceUnreadable(message, true);
-    };
-    let reference = error.code_and_refusal();
-    let message = if error.is_clock_skew() {
-        format!(
-            "The owner of bucket {bucket} could not be read, because OSS rejects the time of the requests ({reference}): {CORRECT_CLOCK}"
-        )
-    } else {
-        format!("The owner of bucket {bucket} could not be read ({reference}); retrying")
-    };
-    Phase::SourceUnreadable(message, !error.is_transient())
-}
-
-fn source_name(spec: &JobSpec) -> String {
-    match (&spec.source.prefix, &spec.source.manifest) {
-        (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
-        (None, Some(manifest)) => manifest.uri.clone(),
-        (None, None) => String::new(),
-    }
-}
-
-/// The source has more items than were counted.
-pub fn source_grew(spec: &JobSpec, items: usize) -> End {
-    let message = format!(
-        "{} has more items than the {items} counted when the job started, and the results so far are kept: create another job",
-        source_name(spec)
-    );
-    End::Failed(JobReason::SourceChanged, message)
-}
-
-/// The phase of a job whose source cannot be read; `identity` is that of the source.
-pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudError) -> Phase {
-    let (reference, what) = (error.code_and_refusal(), source_name(spec));
-    let whose = identity.map_or_else(|| "the source".to_owned(), Identity::describe);
-    let failed = |reason, message| Phase::Ended(End::Failed(reason, message));
-    if error.refusal.by == Some(RefusedBy::PublicEndpoint) {
-        let fix = error.refusal.fix().unwrap_or_default();
-        let message = format!("{what} cannot be read ({reference}): {fix}");
-        Phase::Stalled(JobReason::EndpointForbidden, message)
-    } else if error.code == "PreconditionFailed" {
-        let message = format!("{what} was replaced while the job ran: create another job");
-        failed(JobReason::SourceChanged, message)
-    } else if error.kind == CloudErrorKind::WrongRegion {
-        let region = &spec.project.region;
-        let message = format!(
-            "{what} is not in {region}, the region of the project ({reference}): create another job with a project in the region of the bucket"
-        );
-        failed(JobReason::RegionMismatch, message)
-    } else if error.kind == CloudErrorKind::Unavailable && error.is_clock_skew() {
-        let message = format!(
-            "OSS rejects the requests for {what}, because their time is wrong ({reference}): {CORRECT_CLOCK}"
-        );
-        Phase::SourceUnreadable(message, false)
-    } else if error.is_transient() {
-        let next = error
-            .certificate_advice()
-            .map_or_else(|| "; retrying".to_owned(), |advice| format!(": {advice}"));
-        Phase::SourceUnreadable(format!("{what} could not be read ({reference}){next}"), false)
-    } else if error.rejects_credentials() {
-        let message = format!(
-            "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
-        );
-        Phase::SourceUnreadable(message, true)
-    } else {
-        let permission = match spec.source.prefix {
-            Some(_) => "oss:ListObjects on the bucket",
-            None => "oss:GetObject on it",
-        };
-        let allow =
-            || format!("create it, or allow {permission} for the credentials of the source or of the job");
-        let fix = error.refusal.fix().map_or_else(allow, ToOwned::to_owned);
-        let message = format!("{what} cannot be read with the credentials of {whose} ({reference}): {fix}");
-        Phase::SourceUnreadable(message, true)
-    }
 }
 
 #[cfg(test)]
@@ -230,7 +142,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::grant::spec_with as grant_spec_with;
+    use crate::core::error::CloudErrorKind;
     use crate::core::job::spec_with;
     use crate::core::refusal::Refusal;
 
@@ -314,55 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_may_recover_is_read_again_and_another_one_needs_action() {
-        let job = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
-        let phase = |kind, code| source_failed(&job, None, &error(kind, code, None));
-        let waits = |phase| matches!(phase, Phase::SourceUnreadable(_, false));
-        let stalls = |phase| matches!(phase, Phase::SourceUnreadable(_, true));
-        assert!(waits(phase(CloudErrorKind::Throttled, "Throttling")));
-        for (code, skewed) in [("RequestTimeTooSkewed", true), ("ServiceBusy", false)] {
-            let failed = phase(CloudErrorKind::Unavailable, code);
-            assert!(matches!(&failed, Phase::SourceUnreadable(message, false)
-                if message.contains(CORRECT_CLOCK) == skewed));
-        }
-        let skew = error(CloudErrorKind::Unavailable, "RequestTimeTooSkewed", None);
-        let owner = source_owner_unknown("pics", Some(&skew));
-        assert!(
-            matches!(&owner, Phase::SourceUnreadable(message, false) if message.contains(CORRECT_CLOCK)),
-            "{owner:?}"
+    fn a_service_role_is_compared_without_its_case() {
+        let project = spec(&json!({})).project;
+        assert_eq!(
+            other_service_role(&project, "AliyunIMMDefaultRole", "aliyunimmdefaultrole"),
+            None
         );
-        assert!(stalls(phase(CloudErrorKind::AccessDenied, "AccessDenied")));
-        assert!(stalls(phase(
-            CloudErrorKind::CredentialsExpired,
-            "SecurityTokenExpired"
-        )));
-        let changed = phase(CloudErrorKind::RequestRejected, "PreconditionFailed");
-        assert!(matches!(
-            changed,
-            Phase::Ended(End::Failed(JobReason::SourceChanged, _))
-        ));
-        let elsewhere = phase(CloudErrorKind::WrongRegion, "AccessDenied");
-        assert!(matches!(
-            elsewhere,
-            Phase::Ended(End::Failed(JobReason::RegionMismatch, _))
-        ));
-    }
-
-    #[test]
-    fn the_first_line_that_the_grant_does_not_cover_is_named() {
-        let grant = grant_spec_with(&json!({
-            "credentials": {"source": "Operator"}, "access": {"prefixes": ["a/"]},
-        }));
-        let lines = ["a/1.jpg", "b/2.jpg", "c/3.jpg"].map(|key| ObjectUri {
-            bucket: "pics-1".to_owned(),
-            key: key.to_owned(),
-        });
-        assert_eq!(uncovered_line(&grant, &lines[..1]), None);
-        let found = message(uncovered_line(&grant, &lines).unwrap());
-        assert!(
-            found.starts_with("The grant does not cover oss://pics-1/b/2.jpg "),
-            "{found}"
-        );
+        let other = message(other_service_role(&project, "AliyunIMMDefaultRole", "other").unwrap());
+        assert!(other.contains("reads as other"), "{other}");
     }
 
     #[test]
@@ -370,9 +241,5 @@ mod tests {
         let job = spec(&json!({"prefix": {"bucket": "pics"}}));
         assert!(message(deadline_exceeded(&job)).contains("(60 s)"));
         assert!(message(grant_timeout(&job, "no grant")).contains("(no grant)"));
-        assert!(source_too_long(&job).starts_with("The prefix"));
-        let manifest = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
-        assert!(source_too_long(&manifest).starts_with("The manifest"));
-        assert!(message(source_grew(&job, 7)).starts_with("oss://pics/ has more items than the 7 counted"));
     }
 }

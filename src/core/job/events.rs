@@ -1,8 +1,8 @@
 //! The events of a job.
 
-use super::End;
-use crate::api::EventReason;
-use crate::core::condition_builder::counted;
+use super::{End, JobObject};
+use crate::api::{EventReason, JobCondition, JobStatus};
+use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::error::CloudError;
 use crate::core::event_content::EventContent;
 
@@ -10,16 +10,30 @@ use crate::core::event_content::EventContent;
 pub const RESULTS_EXPIRED: &str =
     "The results were removed after results.ttlSecondsAfterFinished; the summary remains";
 
-/// Returns the event of a job that has ended, with the items that it has found.
-pub fn job_ended(end: &End, items: i32) -> EventContent {
+/// Returns the event of a job that has ended, with the items that its status counts.
+pub fn job_ended(end: &End, status: &JobStatus) -> EventContent {
     match end {
         End::Complete => {
+            let items = status.items.as_ref().map_or(0, |items| items.total);
             EventContent::new(EventReason::Completed, format!("{} done", counted(items, "item")))
         }
         End::Failed(reason, message) => {
             EventContent::new(EventReason::Failed, format!("{}: {message}", reason.as_str()))
         }
     }
+}
+
+/// Returns the events of a new status: of a job that became stalled, and of one that is no longer suspended. The end of a job
+/// has an event of its own.
+pub fn status_events(job: &JobObject, status: &JobStatus) -> Vec<EventContent> {
+    if status.completion_time.is_some() {
+        return Vec::new();
+    }
+    let stalled = newly_stalled::<JobCondition>(&job.status.conditions, &status.conditions);
+    let runs_again = status.suspended_by.is_none() && job.spec.as_ref().is_ok_and(|spec| !spec.suspend);
+    let resumes = job.is_suspended() && runs_again;
+    let stalled = stalled.map(|(reason, message)| EventContent::stalled(reason, message));
+    stalled.into_iter().chain(resumes.then(resumed)).collect()
 }
 
 /// Returns the event of a job that waits for its grant.
@@ -49,7 +63,7 @@ pub fn suspended() -> EventContent {
 }
 
 /// Returns the event of a job that is no longer suspended.
-pub fn resumed() -> EventContent {
+fn resumed() -> EventContent {
     EventContent::new(EventReason::Resumed, "Resumed: spec.suspend is false")
 }
 
@@ -69,4 +83,38 @@ pub fn throttled() -> EventContent {
 /// Returns the event of a finished job whose results were removed.
 pub fn results_expired() -> EventContent {
     EventContent::new(EventReason::ResultsExpired, RESULTS_EXPIRED)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::SuspendCause;
+    use crate::core::job::spec_with;
+
+    #[test]
+    fn a_status_is_announced_when_the_job_becomes_stalled_or_resumes_and_not_at_its_end() {
+        let spec = spec_with(&json!({"source": {"uris": ["oss://pics/a.jpg"]}}));
+        let mut job = JobObject::bare("media", "one", Ok(spec));
+        job.status.suspended_by = Some(SuspendCause::Requested);
+        let condition = |kind: &str, message: &str| {
+            json!({"type": kind, "status": "True", "reason": "TenancyDenied", "message": message,
+                "lastTransitionTime": "2026-10-01T09:58:11Z"})
+        };
+        let conditions = json!([condition("Stalled", ""), condition("Ready", "no rule")]);
+        let mut status = JobStatus {
+            conditions: serde_json::from_value(conditions).unwrap(),
+            ..JobStatus::default()
+        };
+        let both = [EventContent::stalled("TenancyDenied", "no rule"), resumed()];
+        assert_eq!(status_events(&job, &status), both);
+        job.status.conditions.clone_from(&status.conditions);
+        assert_eq!(status_events(&job, &status), [resumed()], "it was stalled before");
+        job.status.suspended_by = Some(SuspendCause::BudgetUsed);
+        assert!(status_events(&job, &status).is_empty());
+        job.status = JobStatus::default();
+        status.completion_time = serde_json::from_value(json!("2026-10-01T09:58:11Z")).unwrap();
+        assert!(status_events(&job, &status).is_empty());
+    }
 }

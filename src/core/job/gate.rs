@@ -109,6 +109,31 @@ pub fn evaluate_gate(
     }
 }
 
+/// Whether a run may continue with the grant as it is now. `denied` are the objects that a Deny covered when the run started:
+/// the calls that it fails, or no longer fails, are decided at a start.
+pub fn stays_open(
+    job: &JobObject,
+    spec: &JobSpec,
+    source_spec: &SourceSpec,
+    (grant, denied): (Option<&GrantObject>, &[String]),
+    now: Timestamp,
+) -> bool {
+    let covered = grant.map_or(&[][..], |grant| grant.status.denied_objects.as_slice());
+    covered == denied && evaluate_gate(job, spec, source_spec, grant, now) == GateDecision::Open
+}
+
+/// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
+pub fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
+    let grant = grant?;
+    let denied = match decision {
+        GateDecision::Denied(_) => true,
+        GateDecision::Open => !grant.status.denied_objects.is_empty(),
+        GateDecision::Wait(..) | GateDecision::Never(..) => false,
+    };
+    let bucket = grant.bucket.as_ref().filter(|_| denied)?;
+    Some(bucket.name.as_str())
+}
+
 /// Returns `true` if the status says for the current generation that all statements are in the policy.
 fn is_live(grant: &GrantObject) -> bool {
     let current = grant.status.observed_generation == Some(grant.generation) && !grant.deleting;
@@ -236,6 +261,39 @@ mod tests {
         assert!(matches!(hidden, GateDecision::Wait(message, None) if message.contains("does not exist")));
         let early = decision("media", &live_grant(0));
         assert!(matches!(early, GateDecision::Wait(_, Some(until)) if until > NOW));
+    }
+
+    #[test]
+    fn a_deny_decides_about_a_job_whose_calls_it_fails() {
+        let mut grant = live_grant(3_600);
+        let bucket = json!({"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "1"});
+        grant.bucket = serde_json::from_value(bucket).unwrap();
+        let wait = GateDecision::Wait(String::new(), None);
+        let denied = GateDecision::Denied(String::new());
+        assert_eq!(denying_bucket(&GateDecision::Open, Some(&grant)), None);
+        assert_eq!(denying_bucket(&denied, Some(&grant)), Some("pics-1"));
+        grant.status.denied_objects = vec!["pics-1/a/*".to_owned()];
+        assert_eq!(denying_bucket(&GateDecision::Open, Some(&grant)), Some("pics-1"));
+        assert_eq!(denying_bucket(&wait, Some(&grant)), None);
+        assert_eq!(denying_bucket(&denied, None), None);
+    }
+
+    #[test]
+    fn a_run_continues_while_the_gate_is_open_and_the_denied_objects_are_the_same() {
+        let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
+        let job = JobObject::bare("media", "one", Ok(spec.clone()));
+        let source = validated_source(&spec).unwrap();
+        let mut grant = live_grant(3_600);
+        let stays = |grant: &GrantObject, denied: &[String]| {
+            stays_open(&job, &spec, &source, (Some(grant), denied), NOW)
+        };
+        assert!(stays(&grant, &[]));
+        let denied = ["pics-1/b/*".to_owned()];
+        assert!(!stays(&grant, &denied));
+        grant.status.denied_objects = denied.to_vec();
+        assert!(stays(&grant, &denied) && !stays(&grant, &[]));
+        grant.deleting = true;
+        assert!(!stays(&grant, &denied));
     }
 
     #[test]

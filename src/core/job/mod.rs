@@ -1,63 +1,83 @@
 //! Jobs: which calls an `ImageScoreJob` may make and when, and the status that follows from the responses.
 
 mod conditions;
+mod credential_checks;
 mod deadline;
+pub mod delays;
 mod ends;
 mod enforcement;
 pub mod events;
 mod first_calls;
 mod gate;
+mod grant_wait;
 mod limits;
 mod listed_object;
 mod phase;
 mod planned_size;
+mod preconditions;
 mod progress;
 mod ready_summary;
 mod report;
 mod result_buffer;
+mod retention;
+mod run_end;
 mod score;
 mod source;
+mod source_ends;
+mod source_page;
 mod source_size;
 mod source_spec;
 mod stats;
 mod status;
+mod stop;
+mod store_schedule;
 mod throughput;
 mod upgrade;
 
 pub use conditions::missing_results;
-pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
-pub use ends::{
-    budget_exceeded, clock_skew, deadline_exceeded, grant_timeout, names_caller, namespace_unknown,
-    no_project, other_region, other_service_role, permission_denied, results_unreadable, source_failed,
-    source_grew, source_owner_unknown, source_too_long, uncovered_line,
+pub use credential_checks::{
+    AccountCheck, check_account, operator_reads_source, refused_credentials, scoring_identity, source_bucket,
+    source_identity, stops_run,
 };
+pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
+pub use ends::{grant_unread, names_caller, other_service_role, rejected_credentials, results_unreadable};
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
 pub use first_calls::is_item_code;
-pub use gate::{GateDecision, covers, evaluate_gate, grant_mismatch};
+pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch, stays_open};
+pub use grant_wait::wait_for_grant;
 pub use limits::evaluate_limits;
 pub use listed_object::{ListPosition, ListedObject};
 pub use phase::{End, Phase, cancelled};
 pub use planned_size::planned_size;
+pub use preconditions::{Obstacle, final_obstacle, resting_phase};
 pub use progress::{
     Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
     credentials_accepted, deny_objects, restore_report, resume_progress,
 };
-pub use report::{MAX_REPORTS, build_report, report_name};
+pub use report::{MAX_REPORTS, build_report, may_replace_report, report_name};
 pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
+pub use retention::{Retention, after_end, left_by_server_time, retention, selected, unlisted_reports};
+pub use run_end::{AfterRun, after_run};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, items_of_lines, items_of_page};
-pub use source_size::{ItemCounter, decoded_bytes, list_bytes};
+pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown, uncovered_line};
+pub use source_page::{BATCH, PageItems, PageUse, SourcePosition};
+pub use source_size::{ItemCounter, decoded_bytes, list_bytes, pinned_source};
 pub use source_spec::{SourceSpec, validated_source};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
-    acknowledged_status, counting_source, job_status, pruned_status, recovered_status, storing_failed_status,
+    acknowledged_status, job_status, pruned_status, recovered_status, storing_failed_status,
     uncounted_status, unreadable_status,
+};
+pub use stop::{StopReason, stop_condition};
+pub use store_schedule::{
+    PERSIST_EVERY, ReservationSize, clamped_wait, has_news, is_store_due, needs_reports_only, running_phase,
 };
 pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;
 
 use super::grant::ObjectKey;
-use crate::api::{JobSpec, JobStatus};
+use crate::api::{JobSpec, JobStatus, SuspendCause};
 
 /// Limits and service role of an IMM project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +128,22 @@ impl JobObject {
     /// then.
     pub fn is_finished(&self) -> bool {
         self.status.completion_time.is_some()
+    }
+
+    /// Returns `true` if `spec.suspend` pauses the job, by its status.
+    pub fn is_suspended(&self) -> bool {
+        self.status.suspended_by == Some(SuspendCause::Requested)
+    }
+
+    /// Returns `true` if a status that another process has stored may be replaced by one that carries its members: a finished
+    /// job keeps its result, and a status that cannot be decoded keeps everything.
+    pub fn is_replaceable(&self) -> bool {
+        !self.is_finished() && self.status.unreadable.is_empty()
+    }
+
+    /// Returns `true` if this is another object than the one with this uid and generation, an edited or a deleted one.
+    pub fn has_changed_since(&self, uid: &str, generation: i64) -> bool {
+        self.uid != uid || self.deleting || self.generation != generation
     }
 
     /// Returns `true` if the record of billed requests is lost. The annotation `started` then has the uid of another
@@ -188,6 +224,30 @@ mod tests {
         assert!(sent.lacks_mark());
         sent.started = Some("uid".to_owned());
         assert!(!sent.lacks_mark());
+    }
+
+    #[test]
+    fn a_job_has_changed_when_it_was_edited_deleted_or_created_again() {
+        let read = job(json!({}));
+        assert!(!read.has_changed_since("uid", 1));
+        assert!(read.has_changed_since("other", 1) && read.has_changed_since("uid", 2));
+        let deleted = JobObject {
+            deleting: true,
+            ..read
+        };
+        assert!(deleted.has_changed_since("uid", 1));
+    }
+
+    #[test]
+    fn the_status_of_a_finished_or_undecodable_job_is_not_replaced() {
+        assert!(job(json!({})).is_replaceable());
+        assert!(!job(json!({"completionTime": "2026-10-01T09:58:11Z"})).is_replaceable());
+        let mut undecodable = job(json!({}));
+        undecodable
+            .status
+            .unreadable
+            .insert("results".to_owned(), json!(7));
+        assert!(!undecodable.is_replaceable());
     }
 
     #[test]

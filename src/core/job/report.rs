@@ -33,6 +33,13 @@ pub fn build_report(job: &str, number: usize, results: &[ItemResult], reserved: 
     }
 }
 
+/// Whether all items of a stored report are known: it is an earlier version, a write whose answer was lost, or an edited
+/// report, and may be replaced. `false` when another process has scored further items, which must not be overwritten.
+pub fn may_replace_report(stored: &Report, report: &Report) -> bool {
+    let known = |index: i32| report.results.binary_search_by_key(&index, |r| r.index).is_ok();
+    stored.results.iter().all(|result| known(result.index))
+}
+
 /// Returns the name of a report: the job's name (at most 230 characters), the first 8 characters of its uid, and the
 /// number. A job and its namesake that is created later do not share reports.
 pub fn report_name(job: &str, uid: &str, number: usize) -> String {
@@ -44,6 +51,23 @@ pub fn report_name(job: &str, uid: &str, number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_with_further_items_is_not_replaced() {
+        let result = |index| ItemResult {
+            index,
+            uri: "oss://pics/a.jpg".to_owned(),
+            score: None,
+            code: None,
+        };
+        let report = |indexes: &[i32]| {
+            let results: Vec<_> = indexes.iter().copied().map(result).collect();
+            build_report("pics", 0, &results, 0)
+        };
+        assert!(may_replace_report(&report(&[4, 2]), &report(&[7, 2, 4])));
+        assert!(may_replace_report(&report(&[]), &report(&[])));
+        assert!(!may_replace_report(&report(&[2, 5]), &report(&[2, 4])));
+    }
 
     #[test]
     fn a_namesake_that_is_created_later_has_other_reports() {

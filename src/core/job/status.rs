@@ -7,10 +7,10 @@ use super::events::RESULTS_EXPIRED;
 use super::phase::Phase;
 use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_name};
 use crate::api::{
-    ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ObservedSource, ReportsSummary,
-    Select, SuspendCause,
+    ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ReportsSummary, Select, SuspendCause,
 };
 use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
+use crate::core::error::KubeError;
 
 /// Computes the status. Without progress the counts stay unchanged.
 pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {
@@ -207,7 +207,7 @@ pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
 }
 
 /// The status of a job whose results cannot be stored, with the error of the API server; nothing else changes.
-pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobStatus {
+pub fn storing_failed_status(job: &JobObject, why: KubeError, now: Timestamp) -> JobStatus {
     let message = format!(
         "The API server rejects an ImageScoreReport ({why}); the results are kept in memory, and no new call is made: check resource quotas, admission policies and the permissions of the operator"
     );
@@ -222,7 +222,7 @@ pub fn storing_failed_status(job: &JobObject, why: &str, now: Timestamp) -> JobS
 
 /// The status of a job that ended although its reports cannot be read, with the error: reserved requests count as sent,
 /// because calls may have used them.
-pub fn uncounted_status(mut status: JobStatus, why: &str, generation: i64, now: Timestamp) -> JobStatus {
+pub fn uncounted_status(mut status: JobStatus, why: KubeError, generation: i64, now: Timestamp) -> JobStatus {
     if let Some(requests) = &mut status.requests {
         requests.sent = requests.sent.max(requests.reserved);
         requests.reserved = requests.sent;
@@ -268,15 +268,6 @@ fn with_results_stored(
     list.set(JobCondition::ResultsStored, flag, reason, message);
     status.conditions = list.finish();
     status
-}
-
-/// The observed source before it is counted.
-pub fn counting_source(as_of: Timestamp, etag: Option<String>) -> ObservedSource {
-    ObservedSource {
-        as_of: Some(whole_seconds(as_of)),
-        etag,
-        ..ObservedSource::default()
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::Cursor;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::job::{End, SourceItem, add_items, apply_response, resume_progress, spec_with};
+use crate::core::job::{
+    End, SourceItem, add_items, apply_response, pinned_source, resume_progress, spec_with,
+};
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -102,7 +104,7 @@ fn a_job_that_does_not_run_keeps_its_progress_and_a_new_one_begins_at_zero() {
         status.progress.zip(items)
     };
     assert_eq!(shown(&job), None, "it is not counted yet");
-    let mut seen = counting_source(NOW, None);
+    let mut seen = pinned_source(NOW, None, false);
     assert_eq!(seen.as_of, Some(Time(NOW)));
     seen.items = Some(7);
     job.status.source = Some(seen);

@@ -1,0 +1,200 @@
+//! What a job reports when its source cannot be read, or is not what the job asked for.
+
+use super::phase::{End, Phase};
+use crate::api::{GrantSpec, JobReason, JobSpec};
+use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
+use crate::core::identity::Identity;
+use crate::core::refusal::RefusedBy;
+use crate::core::validate::ObjectUri;
+
+/// The source is longer than the operator reads.
+pub(super) fn source_too_long(spec: &JobSpec) -> &'static str {
+    if spec.source.prefix.is_some() {
+        "The prefix holds more than 5,000,000 objects: create another job with a longer prefix"
+    } else {
+        "The manifest holds more than 64 MiB: split the source over several jobs"
+    }
+}
+
+/// The first line of a manifest that the grant does not cover; `None` if it covers all of them.
+pub fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<End> {
+    let ObjectUri { bucket, key } = lines.iter().find(|line| !super::covers(grant, line))?;
+    let message = format!(
+        "The grant does not cover oss://{bucket}/{key} of the manifest: widen its access.prefixes or correct the line, then create another job"
+    );
+    Some(End::Failed(JobReason::GrantMismatch, message))
+}
+
+/// The namespace could not be read, so the rules decide nothing about the source.
+pub fn namespace_unknown() -> Phase {
+    let message = "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
+    Phase::SourceUnreadable(message.to_owned(), false)
+}
+
+/// The owner of the source's bucket is not known, so the operator's own identity may not read it; with the error of OSS if
+/// there is one.
+pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
+    let Some(error) = error else {
+        let message = format!(
+            "The owner of bucket {bucket} cannot be read, and the operator's own identity reads only buckets whose owner is verified: allow oss:GetBucketInfo for it, or set other credentials for the source"
+        );
+        return Phase::SourceUnreadable(message, true);
+    };
+    let reference = error.code_and_refusal();
+    let message = if error.is_clock_skew() {
+        format!(
+            "The owner of bucket {bucket} could not be read, because OSS rejects the time of the requests ({reference}): {CORRECT_CLOCK}"
+        )
+    } else {
+        format!("The owner of bucket {bucket} could not be read ({reference}); retrying")
+    };
+    Phase::SourceUnreadable(message, !error.is_transient())
+}
+
+fn source_name(spec: &JobSpec) -> String {
+    match (&spec.source.prefix, &spec.source.manifest) {
+        (Some(prefix), _) => format!("oss://{}/{}", prefix.bucket, prefix.prefix),
+        (None, Some(manifest)) => manifest.uri.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+/// The source has more items than were counted.
+pub fn source_grew(spec: &JobSpec, items: usize) -> End {
+    let message = format!(
+        "{} has more items than the {items} counted when the job started, and the results so far are kept: create another job",
+        source_name(spec)
+    );
+    End::Failed(JobReason::SourceChanged, message)
+}
+
+/// The phase of a job whose source cannot be read; `identity` is that of the source.
+pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudError) -> Phase {
+    let (reference, what) = (error.code_and_refusal(), source_name(spec));
+    let whose = identity.map_or_else(|| "the source".to_owned(), Identity::describe);
+    let failed = |reason, message| Phase::Ended(End::Failed(reason, message));
+    if error.refusal.by == Some(RefusedBy::PublicEndpoint) {
+        let fix = error.refusal.fix().unwrap_or_default();
+        let message = format!("{what} cannot be read ({reference}): {fix}");
+        Phase::Stalled(JobReason::EndpointForbidden, message)
+    } else if error.code == "PreconditionFailed" {
+        let message = format!("{what} was replaced while the job ran: create another job");
+        failed(JobReason::SourceChanged, message)
+    } else if error.kind == CloudErrorKind::WrongRegion {
+        let region = &spec.project.region;
+        let message = format!(
+            "{what} is not in {region}, the region of the project ({reference}): create another job with a project in the region of the bucket"
+        );
+        failed(JobReason::RegionMismatch, message)
+    } else if error.kind == CloudErrorKind::Unavailable && error.is_clock_skew() {
+        let message = format!(
+            "OSS rejects the requests for {what}, because their time is wrong ({reference}): {CORRECT_CLOCK}"
+        );
+        Phase::SourceUnreadable(message, false)
+    } else if error.is_transient() {
+        let next = error
+            .certificate_advice()
+            .map_or_else(|| "; retrying".to_owned(), |advice| format!(": {advice}"));
+        Phase::SourceUnreadable(format!("{what} could not be read ({reference}){next}"), false)
+    } else if error.rejects_credentials() {
+        let message = format!(
+            "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
+        );
+        Phase::SourceUnreadable(message, true)
+    } else {
+        let permission = match spec.source.prefix {
+            Some(_) => "oss:ListObjects on the bucket",
+            None => "oss:GetObject on it",
+        };
+        let allow =
+            || format!("create it, or allow {permission} for the credentials of the source or of the job");
+        let fix = error.refusal.fix().map_or_else(allow, ToOwned::to_owned);
+        let message = format!("{what} cannot be read with the credentials of {whose} ({reference}): {fix}");
+        Phase::SourceUnreadable(message, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::grant::spec_with as grant_spec_with;
+    use crate::core::job::spec_with;
+
+    fn error(kind: CloudErrorKind, code: &str) -> CloudError {
+        CloudError {
+            status: Some(403),
+            ..CloudError::new(kind, code)
+        }
+    }
+
+    fn spec(source: &serde_json::Value) -> JobSpec {
+        spec_with(&json!({"source": source}))
+    }
+
+    #[test]
+    fn a_source_that_may_recover_is_read_again_and_another_one_needs_action() {
+        let job = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
+        let phase = |kind, code| source_failed(&job, None, &error(kind, code));
+        let waits = |phase| matches!(phase, Phase::SourceUnreadable(_, false));
+        let stalls = |phase| matches!(phase, Phase::SourceUnreadable(_, true));
+        assert!(waits(phase(CloudErrorKind::Throttled, "Throttling")));
+        for (code, skewed) in [("RequestTimeTooSkewed", true), ("ServiceBusy", false)] {
+            let failed = phase(CloudErrorKind::Unavailable, code);
+            assert!(matches!(&failed, Phase::SourceUnreadable(message, false)
+                if message.contains(CORRECT_CLOCK) == skewed));
+        }
+        let skew = error(CloudErrorKind::Unavailable, "RequestTimeTooSkewed");
+        let owner = source_owner_unknown("pics", Some(&skew));
+        assert!(
+            matches!(&owner, Phase::SourceUnreadable(message, false) if message.contains(CORRECT_CLOCK)),
+            "{owner:?}"
+        );
+        assert!(stalls(phase(CloudErrorKind::AccessDenied, "AccessDenied")));
+        assert!(stalls(phase(
+            CloudErrorKind::CredentialsExpired,
+            "SecurityTokenExpired"
+        )));
+        let changed = phase(CloudErrorKind::RequestRejected, "PreconditionFailed");
+        assert!(matches!(
+            changed,
+            Phase::Ended(End::Failed(JobReason::SourceChanged, _))
+        ));
+        let elsewhere = phase(CloudErrorKind::WrongRegion, "AccessDenied");
+        assert!(matches!(
+            elsewhere,
+            Phase::Ended(End::Failed(JobReason::RegionMismatch, _))
+        ));
+    }
+
+    #[test]
+    fn the_first_line_that_the_grant_does_not_cover_is_named() {
+        let grant = grant_spec_with(&json!({
+            "credentials": {"source": "Operator"}, "access": {"prefixes": ["a/"]},
+        }));
+        let lines = ["a/1.jpg", "b/2.jpg", "c/3.jpg"].map(|key| ObjectUri {
+            bucket: "pics-1".to_owned(),
+            key: key.to_owned(),
+        });
+        assert_eq!(uncovered_line(&grant, &lines[..1]), None);
+        let Some(End::Failed(_, found)) = uncovered_line(&grant, &lines) else {
+            panic!("the second line is not covered");
+        };
+        assert!(
+            found.starts_with("The grant does not cover oss://pics-1/b/2.jpg "),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_source_that_grew_is_named_with_the_number_of_counted_items() {
+        let End::Failed(_, message) = source_grew(&spec(&json!({"prefix": {"bucket": "pics"}})), 7) else {
+            panic!("the job fails");
+        };
+        assert!(
+            message.starts_with("oss://pics/ has more items than the 7 counted"),
+            "{message}"
+        );
+    }
+}
