@@ -147,15 +147,17 @@
 
 {{/* Refuses an upgrade that would delete the CRDs, and with them every grant and job, without asking for that. Helm decides
      by what it deployed before, and the Deployment of a release without crds.keep has a label for that: reading it needs no
-     permission beyond the release's namespace. */}}
+     permission beyond the release's namespace. It can have another name than the values now give it. */}}
 {{- define "imm-operator.deletions" -}}
 {{- if not (or .Values.crds.enabled .Values.crds.allowDeletion) -}}
 {{- if not .Values.crds.keep -}}
 {{- fail "crds.enabled=false with crds.keep=false would delete the CRDs of this release with every grant and job: set crds.keep=true, or crds.allowDeletion=true to delete them" -}}
 {{- end -}}
-{{- $deployed := lookup "apps/v1" "Deployment" .Release.Namespace (include "imm-operator.fullname" .) -}}
-{{- if eq (dig "metadata" "labels" "immops.dev/crds" "" $deployed) "deletable" -}}
+{{- range dig "items" list (lookup "apps/v1" "Deployment" .Release.Namespace "") -}}
+{{- $ours := eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name -}}
+{{- if and $ours (eq (dig "metadata" "labels" "immops.dev/crds" "" .) "deletable") -}}
 {{- fail "crds.enabled=false would delete the CRDs of this release with every grant and job, because it was deployed with crds.keep=false: upgrade with crds.keep=true first, or set crds.allowDeletion=true to delete them" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
+{{- end -}}

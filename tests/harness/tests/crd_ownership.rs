@@ -173,20 +173,40 @@ async fn a_grant_of_the_release_is_added_after_the_crds() {
 #[tokio::test]
 async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
     let plane = ControlPlane::start(PLANE).await.unwrap();
-    plane
-        .kubectl(&["create", "namespace", "imm-system"])
-        .await
-        .unwrap();
+    for namespace in ["imm-system", "media"] {
+        plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
     for major in [Helm::Three, Helm::Four] {
         let run = async |verb, set| helm(&plane, major, verb, &chart(), &["--set", set]).await;
         let notes = run("install", "crds.keep=false").await.unwrap();
         assert!(notes.contains("an upgrade with crds.enabled=false"), "{notes}");
         assert_eq!(crds(&plane).await, 3);
-        for set in ["crds.enabled=false", "crds.enabled=false,crds.keep=false"] {
-            let refused = run("upgrade", set).await.unwrap_err();
+        // The Deployment has a new name in some of them.
+        for set in [
+            "crds.enabled=false",
+            "crds.enabled=false,crds.keep=false",
+            "crds.enabled=false,nameOverride=other",
+            "crds.enabled=false,crds.keep=true,fullnameOverride=newname",
+        ] {
+            let refused = run("upgrade", set).await.expect_err(set);
             assert!(refused.contains("every grant and job"), "{refused}");
             assert_eq!(crds(&plane).await, 3);
         }
+        // The CRDs of this release are no matter of another one beside it.
+        let second = |verb| {
+            let set = "crds.enabled=false,aggregatedRoles.enabled=false,watchNamespaces={media}";
+            let chart = chart().display().to_string();
+            let args = [verb, "second", &chart, "-n", "imm-system", "--set", set].map(str::to_owned);
+            let plane = &plane;
+            async move { plane.helm(major, &args.each_ref().map(String::as_str)).await }
+        };
+        for verb in ["install", "upgrade"] {
+            second(verb).await.unwrap();
+        }
+        plane
+            .helm(major, &["uninstall", "second", "-n", "imm-system"])
+            .await
+            .unwrap();
         run("upgrade", "crds.enabled=false,crds.allowDeletion=true")
             .await
             .unwrap();
