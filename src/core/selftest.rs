@@ -53,8 +53,8 @@ impl fmt::Display for Permission {
             write!(f, " {name}")?;
         }
         match &self.namespace {
+            _ if self.resource == "namespaces" => Ok(()),
             Some(namespace) => write!(f, " in namespace {namespace}"),
-            None if self.resource == "namespaces" => Ok(()),
             None => f.write_str(" in all namespaces"),
         }
     }
@@ -123,7 +123,8 @@ impl Installation {
         );
         if self.reads_labels {
             for scope in &scopes {
-                add(("", "namespaces", "", &["get"]), None, *scope);
+                // A Role in a namespace allows reading that namespace, and only if the question names it twice.
+                add(("", "namespaces", "", &["get"]), *scope, *scope);
             }
         }
         all
@@ -288,7 +289,10 @@ mod tests {
             all.contains(&"patch events in namespace analytics".to_owned()),
             "{all:?}"
         );
-        assert!(all.contains(&"get namespaces media".to_owned()), "{all:?}");
+        // A Role in the namespace itself is enough.
+        let reads = watched.permissions();
+        let labels = reads.iter().find(|one| one.to_string() == "get namespaces media");
+        assert_eq!(labels.unwrap().namespace.as_deref(), Some("media"));
         assert!(!all.iter().any(|one| one.contains("all namespaces")), "{all:?}");
     }
 

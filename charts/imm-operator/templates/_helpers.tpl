@@ -161,3 +161,16 @@ rules:
   resources: [configmaps]
   verbs: [get, create, update]
 {{- end }}
+{{/* Whether a tenancy rule selects namespaces by labels. Empty means no. */}}
+{{- define "imm-operator.readsLabels" -}}
+{{- range .Values.tenancy.rules }}{{ if .namespaces.matchLabels }}yes{{ end }}{{ end -}}
+{{- end }}
+
+{{/* Permission for the labels of namespaces. A Role in a namespace allows reading the namespace itself, and no other. */}}
+{{- define "imm-operator.labelsRule" -}}
+# Read the namespace labels that tenancy rules match.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}
+

@@ -1,11 +1,11 @@
 //! What the chart refuses, because others could use it, and what two releases do not share.
 
-use imm_harness::Helm;
+use imm_harness::{ControlPlane, Helm, Options};
 use serde_json::{Value, json};
 
 mod rendering;
 
-use rendering::{BOTH, helm, names, objects, render};
+use rendering::{BOTH, chart, helm, names, objects, render};
 
 /// Returns whether each major accepts these tenancy rules, given as JSON.
 fn accepts_rules(rules: &Value) -> [bool; 2] {
@@ -126,4 +126,45 @@ fn backups_have_a_namespace_of_choice() {
     };
     assert_eq!(places(&[]), ["imm-system"]);
     assert_eq!(places(&["--set", "backups.namespace=copies"]), ["copies"]);
+}
+
+/// Two releases of the same name, each with rules by labels for a namespace of its own.
+#[tokio::test]
+async fn releases_for_watched_namespaces_read_the_labels_of_these_alone() {
+    let plane = ControlPlane::start(Options {
+        controllers: false,
+        nodes: false,
+        audit: false,
+    })
+    .await
+    .unwrap();
+    let releases = [("one-system", "w1"), ("two-system", "w2")];
+    for namespace in releases.iter().flat_map(|(own, watched)| [own, watched]) {
+        plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
+    let chart = chart().display().to_string();
+    let rules = r#"tenancy.rules=[{"namespaces": {"matchLabels": {"env": "prod"}}}]"#;
+    for (own, watched) in releases {
+        let set = format!("crds.enabled=false,aggregatedRoles.enabled=false,watchNamespaces={{{watched}}}");
+        let install = [
+            "install",
+            "imm-operator",
+            &chart,
+            "-n",
+            own,
+            "--set",
+            &set,
+            "--set-json",
+            rules,
+        ];
+        plane.helm(Helm::Four, &install).await.unwrap();
+    }
+    for (own, watched) in releases {
+        let account = format!("--as=system:serviceaccount:{own}:imm-operator");
+        for (_, namespace) in releases {
+            let read = plane.kubectl(&["get", "namespace", namespace, &account]).await;
+            assert_eq!(read.is_ok(), namespace == watched, "{own} {namespace}: {read:?}");
+        }
+        assert!(plane.kubectl(&["get", "namespaces", &account]).await.is_err());
+    }
 }

@@ -140,27 +140,36 @@ fn check_7_the_default_can_read_no_secret_and_names_no_wildcard() {
 
 #[test]
 fn check_7_watched_namespaces_need_no_cluster_role() {
-    let set = [
-        "--set",
-        "watchNamespaces={a,b}",
-        "--set",
-        "aggregatedRoles.enabled=false",
-    ];
-    let rendered = objects(&render(Helm::Four, &set).unwrap());
-    assert!(
-        names(&rendered)
-            .iter()
-            .all(|name| !name.starts_with("ClusterRole")),
-        "{:?}",
-        names(&rendered)
-    );
-    let places: BTreeSet<&str> = rendered
-        .iter()
-        .filter(|object| object["kind"] == "RoleBinding")
-        .map(|object| object["metadata"]["namespace"].as_str().unwrap())
-        .collect();
-    // The operator's own namespace contains its lease and the policy backups.
-    assert_eq!(places, BTreeSet::from(["a", "b", "imm-system"]));
+    let rules = r#"tenancy.rules=[{"namespaces": {"matchLabels": {"env": "prod"}}}]"#;
+    for (labels, set) in [
+        (false, &["--set-json", "tenancy.rules=[]"]),
+        (true, &["--set-json", rules]),
+    ] {
+        let watched = ["--set", "watchNamespaces={a,b},aggregatedRoles.enabled=false"];
+        let rendered = objects(&render(Helm::Four, &[&watched, &set[..]].concat()).unwrap());
+        assert!(
+            names(&rendered)
+                .iter()
+                .all(|name| !name.starts_with("ClusterRole")),
+            "{:?}",
+            names(&rendered)
+        );
+        let places = |wanted: &dyn Fn(&&Value) -> bool| -> BTreeSet<&str> {
+            let found = rendered.iter().filter(wanted);
+            found
+                .map(|object| object["metadata"]["namespace"].as_str().unwrap())
+                .collect()
+        };
+        // The operator's own namespace contains its lease and the policy backups.
+        assert_eq!(
+            places(&|object| object["kind"] == "RoleBinding"),
+            BTreeSet::from(["a", "b", "imm-system"])
+        );
+        let reads_labels =
+            |object: &&Value| object["kind"] == "Role" && object.to_string().contains("[\"namespaces\"]");
+        let expected: &[&str] = if labels { &["a", "b"] } else { &[] };
+        assert_eq!(places(&reads_labels), expected.iter().copied().collect());
+    }
 }
 
 #[test]
