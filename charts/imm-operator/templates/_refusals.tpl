@@ -6,10 +6,39 @@
 {{- include "imm-operator.registry" . -}}
 {{- include "imm-operator.firstObjects" . -}}
 {{- include "imm-operator.podRefusals" . -}}
+{{- include "imm-operator.ownSettings" . -}}
 {{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses flags and variables in the place of those that Roles, probes and mounts follow from: the last of several equal
+     flags counts, and the operator would ask for what it is not given, or take what another release uses. */}}
+{{- define "imm-operator.ownSettings" -}}
+{{- $settings := dict
+  "--lease-name" "the lease has the full name of the release: set fullnameOverride"
+  "--namespace" "it is the namespace of the release: install it there with helm --namespace"
+  "--backup-namespace" "set backups.namespace"
+  "--watch-namespaces" "set watchNamespaces"
+  "--tenancy-rules" "set tenancy"
+  "--admin-address" "set adminPort" -}}
+{{- if .Values.credentials.existingSecret -}}
+{{- $_ := set $settings "--credentials-folder" "credentials.existingSecret sets it, so remove one of them" -}}
+{{- end -}}
+{{- range .Values.extraArgs -}}
+{{- $flag := regexFind "^[^=]*" . -}}
+{{- with get $settings $flag -}}
+{{- fail (printf "extraArgs: %s cannot be set here: %s" $flag .) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- $name := .name -}}
+{{- $flag := regexReplaceAll "^IMM_OPERATOR_" $name "--" | lower | replace "_" "-" -}}
+{{- with get $settings $flag -}}
+{{- fail (printf "extraEnv: %s cannot be set here: %s" $name .) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

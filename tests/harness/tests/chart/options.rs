@@ -34,15 +34,15 @@ fn the_namespace_follows_the_pod() {
 
 #[test]
 fn a_variable_of_the_user_replaces_the_charts_own() {
-    let rendered = rendered("extraEnv: [{name: IMM_OPERATOR_NAMESPACE, value: elsewhere}]");
+    let rendered = rendered("extraEnv: [{name: IMM_OPERATOR_POD_REGION, value: cn-beijing}]");
     let env = pod(&rendered)["containers"][0]["env"].as_array().unwrap();
     let named: Vec<&Value> = env
         .iter()
-        .filter(|v| v["name"] == "IMM_OPERATOR_NAMESPACE")
+        .filter(|v| v["name"] == "IMM_OPERATOR_POD_REGION")
         .collect();
     assert_eq!(
         named,
-        [&json!({"name": "IMM_OPERATOR_NAMESPACE", "value": "elsewhere"})]
+        [&json!({"name": "IMM_OPERATOR_POD_REGION", "value": "cn-beijing"})]
     );
 }
 

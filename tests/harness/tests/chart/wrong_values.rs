@@ -217,6 +217,29 @@ const WRONG: &[(&str, &str)] = &[
         "scrapeTimeout 1m1ms is above",
     ),
     ("metrics: {podMonitor: {interval: 1s1m}}", "interval"),
+    ("extraArgs: [--lease-name=a]", "set fullnameOverride"),
+    ("extraArgs: [--lease-name, a]", "set fullnameOverride"),
+    ("extraArgs: [--backup-namespace=a]", "set backups.namespace"),
+    ("extraArgs: [-v, --watch-namespaces, a]", "set watchNamespaces"),
+    ("extraArgs: ['--admin-address=[::]:9000']", "set adminPort"),
+    ("extraArgs: [--namespace=a]", "helm --namespace"),
+    ("extraArgs: [--tenancy-rules=/a]", "set tenancy"),
+    (
+        "{extraArgs: [--credentials-folder=/a], credentials: {existingSecret: a}}",
+        "extraArgs: --credentials-folder",
+    ),
+    (
+        "extraEnv: [{name: IMM_OPERATOR_WATCH_NAMESPACES, value: a}]",
+        "set watchNamespaces",
+    ),
+    (
+        "extraEnv: [{name: IMM_OPERATOR_BACKUP_NAMESPACE, value: a}]",
+        "set backups.namespace",
+    ),
+    (
+        "extraEnv: [{name: IMM_OPERATOR_NAMESPACE, value: a}]",
+        "helm --namespace",
+    ),
     ("unknown: 1", "unknown"),
 ];
 
@@ -264,6 +287,8 @@ const RIGHT: &[&str] = &[
     "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 60s}}",
     "metrics: {serviceMonitor: {enabled: true, interval: '', scrapeTimeout: 1h}}",
     "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
+    "extraArgs: [--leader-name=a, --log-level, debug]",
+    "{extraArgs: [--credentials-folder=/a], extraEnv: [{name: A, value: a}, {name: B, value: a}]}",
 ];
 
 #[test]
