@@ -179,10 +179,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let leadership = match (&settings.operator_namespace, &settings.leader_name) {
         (Some(home), Some(name)) => {
             // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the
-            // leader.
-            ready.store(true, Ordering::Release);
+            // leader. One that may not use the lease must not replace a Pod that can.
+            let set_ready = |usable| ready.store(usable, Ordering::Release);
             let lease = LeaseObject::new(&client, home, settings.lease_name.clone());
-            lease::acquire(lease, name.clone(), &stop).await
+            lease::acquire(lease, name.clone(), &stop, set_ready).await
         }
         _ => None,
     };

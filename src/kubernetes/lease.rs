@@ -31,13 +31,32 @@ const RELEASE_ATTEMPTS: u32 = 2;
 /// The Lease object that candidates compete for.
 pub(crate) struct LeaseObject {
     api: Api<Lease>,
+    namespace: String,
     name: String,
+}
+
+/// A request for the lease that failed; it is logged.
+struct Unanswered {
+    /// Whether the API server refused it: without a change of a Role, the next one fails too.
+    forbidden: bool,
+}
+
+impl Unanswered {
+    /// Returns when a candidate asks again: after `usual`, or later while it is forbidden, which `ready` is told.
+    fn retry_after(&self, usual: Duration, ready: &impl Fn(bool)) -> Duration {
+        if !self.forbidden {
+            return usual;
+        }
+        ready(false);
+        LeaseTiming::default().renew_every
+    }
 }
 
 impl LeaseObject {
     pub(crate) fn new(client: &Client, namespace: &str, name: String) -> Self {
         Self {
             api: Api::namespaced(client.clone(), namespace),
+            namespace: namespace.to_owned(),
             name,
         }
     }
@@ -46,6 +65,34 @@ impl LeaseObject {
     pub(crate) async fn read(&self) -> Result<Option<LeaseRecord>, RequestError> {
         let found = send(self.api.get_opt(&self.name)).await?;
         Ok(found.as_ref().map(lease_record))
+    }
+
+    /// Reads the lease for the election; `None` if it does not exist.
+    async fn find(&self) -> Result<Option<LeaseRecord>, Unanswered> {
+        let found = self.answer("get", self.api.get_opt(&self.name)).await?;
+        Ok(found.as_ref().map(lease_record))
+    }
+
+    /// Waits for the answer to a request, and logs why there is none.
+    async fn answer<T>(
+        &self,
+        verb: &'static str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Unanswered> {
+        let (code, error) = match timeout(LEASE_REQUEST_DEADLINE, request).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => (Some(status.code), status.message.clone()),
+            Ok(Err(error)) => (None, error_chain(&error)),
+            Err(_) => (
+                None,
+                format!("no answer within {} s", LEASE_REQUEST_DEADLINE.as_secs()),
+            ),
+        };
+        let (namespace, lease) = (&self.namespace, &self.name);
+        tracing::warn!(namespace, lease, verb, code, error, "failed to use lease");
+        Err(Unanswered {
+            forbidden: code == Some(403),
+        })
     }
 }
 
@@ -61,14 +108,19 @@ pub(crate) struct Leadership {
     billing_from: Option<Instant>,
 }
 
-/// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first.
-pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationToken) -> Option<Leadership> {
+/// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first. `ready` is told whether this
+/// process is a candidate that works: it is none while the API server forbids it to read or write the lease.
+pub(crate) async fn acquire(
+    lease: LeaseObject,
+    me: String,
+    stop: &CancellationToken,
+    ready: impl Fn(bool),
+) -> Option<Leadership> {
     let term = LeaseTiming::default();
     let (mut seen, mut since) = (None, Instant::now());
     loop {
-        let wait = match timeout(LEASE_REQUEST_DEADLINE, lease.api.get_opt(&lease.name)).await {
-            Ok(Ok(found)) => {
-                let record = found.as_ref().map(lease_record);
+        let wait = match lease.find().await {
+            Ok(record) => {
                 if record != seen {
                     let holder_of = |record: &Option<LeaseRecord>| record.as_ref()?.holder.clone();
                     let holder = holder_of(&record);
@@ -78,36 +130,36 @@ pub(crate) async fn acquire(lease: LeaseObject, me: String, stop: &CancellationT
                     (seen, since) = (record.clone(), Instant::now());
                 }
                 match next_action(record.as_ref(), since.elapsed(), term) {
-                    LeaseAction::Wait(wait) => wait,
+                    LeaseAction::Wait(wait) => {
+                        ready(true);
+                        wait
+                    }
                     LeaseAction::Take { transitions, expired } => {
                         let (sent, acquired) = (Instant::now(), now());
                         let version = record.map(|r| r.version);
-                        if let Some(record) =
-                            write_lease(&lease, Some(&me), acquired, transitions, version, term).await
-                        {
-                            tracing::info!(me, transitions, "acquired lease");
-                            let until = watch::channel(Some(expiry_of(sent, term))).0;
-                            return Some(Leadership {
-                                lease,
-                                identity: me,
-                                term,
-                                acquired,
-                                record,
-                                until,
-                                billing_from: expired
-                                    .then(Instant::now)
-                                    .and_then(|now| now.checked_add(BILLED_OVERRUN)),
-                            });
+                        match write_lease(&lease, Some(&me), acquired, transitions, version, term).await {
+                            Ok(record) => {
+                                tracing::info!(me, transitions, "acquired lease");
+                                ready(true);
+                                let until = watch::channel(Some(expiry_of(sent, term))).0;
+                                return Some(Leadership {
+                                    lease,
+                                    identity: me,
+                                    term,
+                                    acquired,
+                                    record,
+                                    until,
+                                    billing_from: expired
+                                        .then(Instant::now)
+                                        .and_then(|now| now.checked_add(BILLED_OVERRUN)),
+                                });
+                            }
+                            Err(failed) => failed.retry_after(Duration::from_secs(1), &ready),
                         }
-                        Duration::from_secs(1)
                     }
                 }
             }
-            Ok(Err(error)) => {
-                tracing::warn!(error = error_chain(&error), "failed to read lease");
-                term.renew_every
-            }
-            Err(_) => term.renew_every,
+            Err(failed) => failed.retry_after(term.renew_every, &ready),
         };
         tokio::select! {
             () = sleep(wait.max(Duration::from_millis(50))) => {}
@@ -132,17 +184,17 @@ impl Leadership {
             }
             let sent = Instant::now();
             match self.write(Some(&self.identity)).await {
-                Some(record) => {
+                Ok(record) => {
                     self.record = record;
                     self.until.send_replace(Some(expiry_of(sent, self.term)));
                 }
-                None if !self.is_still_holder().await => return,
-                None => {}
+                Err(_) if !self.is_still_holder().await => return,
+                Err(_) => {}
             }
         }
     }
 
-    async fn write(&self, holder: Option<&str>) -> Option<LeaseRecord> {
+    async fn write(&self, holder: Option<&str>) -> Result<LeaseRecord, Unanswered> {
         let (version, transitions) = (Some(self.record.version.clone()), self.record.transitions);
         write_lease(
             &self.lease,
@@ -157,9 +209,8 @@ impl Leadership {
 
     /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease expires.
     async fn is_still_holder(&mut self) -> bool {
-        match timeout(LEASE_REQUEST_DEADLINE, self.lease.api.get_opt(&self.lease.name)).await {
-            Ok(Ok(found)) => {
-                let found = found.as_ref().map(lease_record);
+        match self.lease.find().await {
+            Ok(found) => {
                 let ours = found
                     .as_ref()
                     .is_some_and(|r| r.holder.as_deref() == Some(&self.identity));
@@ -168,7 +219,7 @@ impl Leadership {
                 }
                 ours
             }
-            Ok(Err(_)) | Err(_) => true,
+            Err(_) => true,
         }
     }
 
@@ -181,7 +232,7 @@ impl Leadership {
             if attempt > 0 && !self.is_still_holder().await {
                 return;
             }
-            if self.write(None).await.is_some() {
+            if self.write(None).await.is_ok() {
                 tracing::info!("released lease");
                 return;
             }
@@ -195,15 +246,15 @@ fn expiry_of(sent: Instant, term: LeaseTiming) -> Instant {
     sent.checked_add(term.duration).unwrap_or(sent)
 }
 
-/// Creates the lease, or replaces it at `version`. Returns `None` if the write failed, for example on a newer version.
+/// Creates the lease, or replaces it at `version`. Fails for example on a newer version.
 async fn write_lease(
-    LeaseObject { api, name }: &LeaseObject,
+    lease: &LeaseObject,
     holder: Option<&str>,
     acquired: Timestamp,
     transitions: i32,
     version: Option<String>,
     term: LeaseTiming,
-) -> Option<LeaseRecord> {
+) -> Result<LeaseRecord, Unanswered> {
     let spec = LeaseSpec {
         holder_identity: holder.map(ToOwned::to_owned),
         lease_duration_seconds: i32::try_from(term.duration.as_secs()).ok(),
@@ -213,27 +264,23 @@ async fn write_lease(
         ..LeaseSpec::default()
     };
     let metadata = ObjectMeta {
-        name: Some(name.clone()),
+        name: Some(lease.name.clone()),
         resource_version: version.clone(),
         ..ObjectMeta::default()
     };
-    let lease = Lease {
+    let written = Lease {
         metadata,
         spec: Some(spec),
     };
     let params = PostParams::default();
-    let written = match version {
-        Some(_) => timeout(LEASE_REQUEST_DEADLINE, api.replace(name, &params, &lease)).await,
-        None => timeout(LEASE_REQUEST_DEADLINE, api.create(&params, &lease)).await,
-    };
-    match written {
-        Ok(Ok(lease)) => Some(lease_record(&lease)),
-        Ok(Err(error)) => {
-            tracing::debug!(error = error_chain(&error), "failed to write lease");
-            None
+    let stored = match version {
+        Some(_) => {
+            let request = lease.api.replace(&lease.name, &params, &written);
+            lease.answer("update", request).await
         }
-        Err(_) => None,
-    }
+        None => lease.answer("create", lease.api.create(&params, &written)).await,
+    };
+    Ok(lease_record(&stored?))
 }
 
 fn lease_record(lease: &Lease) -> LeaseRecord {
@@ -251,106 +298,4 @@ fn lease_record(lease: &Lease) -> LeaseRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    /// A process that just acquired the lease, which it knows at version 1.
-    fn leadership(client: &Client) -> Leadership {
-        let term = LeaseTiming::default();
-        Leadership {
-            lease: LeaseObject::new(client, "n", "imm-operator".to_owned()),
-            identity: "me".to_owned(),
-            term,
-            acquired: now(),
-            record: LeaseRecord {
-                holder: Some("me".to_owned()),
-                duration: term.duration,
-                transitions: 0,
-                version: "1".to_owned(),
-            },
-            until: watch::channel(Some(Instant::now() + term.duration)).0,
-            billing_from: None,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_whoever_takes_over_an_expired_lease_waits_before_billed_calls() {
-        for (holder, wait) in [("other", 30), ("", 0)] {
-            let server = tower::service_fn(move |request: http::Request<kube::client::Body>| async move {
-                let holder = if request.method() == http::Method::GET {
-                    holder
-                } else {
-                    "me"
-                };
-                let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                    "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": holder}});
-                http::Response::builder()
-                    .status(200)
-                    .body(kube::client::Body::from(lease.to_string().into_bytes()))
-            });
-            let lease = LeaseObject::new(&Client::new(server, "n"), "n", "lease".to_owned());
-            let taken = acquire(lease, "me".to_owned(), &CancellationToken::new())
-                .await
-                .unwrap();
-            let start = Instant::now();
-            taken.fence().wait_until_billable().await;
-            assert_eq!(start.elapsed().as_secs(), wait, "{holder}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_renewal_holds_for_the_term_from_when_it_was_sent_and_no_longer() {
-        // An API server that takes 2 s per renewal and fails every renewal after the first.
-        let mut renewals = 0;
-        let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
-            renewals += 1;
-            let first = renewals == 1;
-            async move {
-                sleep(Duration::from_secs(2)).await;
-                let lease = r#"{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": "me"}}"#;
-                let (code, body) = if first { (200, lease) } else { (503, "{}") };
-                http::Response::builder()
-                    .status(code)
-                    .body(kube::client::Body::from(body.as_bytes().to_vec()))
-            }
-        });
-        let start = Instant::now();
-        let mut leadership = leadership(&Client::new(server, "n"));
-        leadership.renew_until_lost().await;
-        // Sent after 5 s and valid for 40 s from then on.
-        assert_eq!(start.elapsed().as_secs(), 45);
-    }
-
-    #[tokio::test]
-    async fn a_lease_is_released_although_a_cancelled_renewal_took_effect() {
-        // The lease is at version 2, the process knows version 1.
-        let released = Arc::new(AtomicBool::new(false));
-        let done = Arc::clone(&released);
-        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let done = Arc::clone(&done);
-            async move {
-                let write = request.method() == http::Method::PUT;
-                let body = request.into_body().collect_bytes().await.unwrap();
-                let sent: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-                let (code, holder) = match (write, sent["metadata"]["resourceVersion"].as_str()) {
-                    (true, Some("2")) => {
-                        done.store(sent["spec"]["holderIdentity"].is_null(), Ordering::SeqCst);
-                        (200, "")
-                    }
-                    (true, _) => (409, "me"),
-                    (false, _) => (200, "me"),
-                };
-                let lease = serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                    "metadata": {"resourceVersion": "2"}, "spec": {"holderIdentity": holder}});
-                http::Response::builder()
-                    .status(code)
-                    .body(kube::client::Body::from(lease.to_string().into_bytes()))
-            }
-        });
-        leadership(&Client::new(server, "n")).release().await;
-        assert!(released.load(Ordering::SeqCst));
-    }
-}
+mod tests;

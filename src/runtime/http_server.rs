@@ -111,7 +111,7 @@ fn accept(connections: &mut Connections, admin: &HttpServerState, stream: TcpStr
 /// Answers a request. Its body, if there is one, is not read.
 fn respond<B>(admin: &HttpServerState, request: &Request<B>) -> Response<String> {
     let ready = admin.ready.load(Ordering::Acquire);
-    let unready = "initial list of grants and jobs incomplete: apply crds/ of this version, and check the operator's permission to list both kinds; the log names the cause\n";
+    let unready = "initial list of grants and jobs incomplete, or the lease cannot be used: apply crds/ of this version, and check the operator's permission to list both kinds and to use its lease; the log names the cause\n";
     let (code, text) = match request.uri().path() {
         _ if request.method() != Method::GET => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed\n".to_owned())
