@@ -25,7 +25,8 @@
 
 {{/* Name of the release's objects: the release name alone if it contains the chart name. */}}
 {{- define "imm-operator.fullname" -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- /* An alias in a parent chart may have capitals and "_". */ -}}
+{{- $name := default .Chart.Name .Values.nameOverride | lower | replace "_" "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
 {{- else if contains $name .Release.Name -}}

@@ -7,6 +7,7 @@ use imm_harness::environment::checkout;
 use serde_json::Value;
 
 use super::{BOTH, chart, helm, objects, render};
+use crate::rendering::{helm_on, parent_with};
 
 /// Checks that every name, namespace, label, annotation and argument is a string, as the API server requires.
 fn assert_strings(value: &Value, path: &str) {
@@ -162,5 +163,26 @@ fn a_second_release_as_documented_shares_no_object_with_the_first() {
         assert!(two.len() >= 4, "{two:?}");
         let shared: Vec<&String> = one.intersection(&two).collect();
         assert!(shared.is_empty(), "{shared:?}");
+    }
+}
+
+/// RFC 1123 subdomains, as the API server demands of names. An alias may have any letters, digits, "_" and "-".
+#[test]
+fn names_are_valid_whatever_alias_a_parent_chart_uses() {
+    let legal = |name: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+    };
+    for alias in ["immOperator", "Image_Scores"] {
+        let parent = parent_with(&format!(", alias: {alias}"));
+        for major in BOTH {
+            let template = ["template", "release", "--namespace", "imm-system"];
+            let rendered = objects(&helm_on(parent.path(), major, &template).unwrap());
+            assert!(rendered.len() > 10, "{}", rendered.len());
+            for object in &rendered {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                assert!(legal(name), "{alias}: {name}");
+            }
+        }
     }
 }

@@ -42,10 +42,15 @@ pub fn helm_on(chart: &Path, helm: Helm, args: &[&str]) -> Result<String, String
 
 /// Returns a chart that has this one as a dependency.
 pub fn parent() -> tempfile::TempDir {
+    parent_with("")
+}
+
+/// Returns a chart that has this one as a dependency, with more members of the dependency.
+pub fn parent_with(more: &str) -> tempfile::TempDir {
     let parent = tempfile::tempdir().unwrap();
     let place = parent.path().join("charts");
     std::fs::create_dir(&place).unwrap();
-    let dependency = "name: imm-operator, version: 0.1.0, condition: imm-operator.enabled";
+    let dependency = format!("name: imm-operator, version: 0.1.0, condition: imm-operator.enabled{more}");
     let head = format!("apiVersion: v2\nname: parent\nversion: 1.0.0\ndependencies: [{{{dependency}}}]\n");
     std::fs::write(parent.path().join("Chart.yaml"), head).unwrap();
     std::os::unix::fs::symlink(chart(), place.join("imm-operator")).unwrap();
