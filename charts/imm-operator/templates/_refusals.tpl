@@ -42,6 +42,25 @@
 {{- end -}}
 {{- end }}
 
+{{/* Refuses two entries of a list with the same key, of which the API server would keep one or refuse both. */}}
+{{- define "imm-operator.duplicates" -}}
+{{- $keys := list -}}
+{{- range .Values.extraEnv -}}
+{{- $keys = printf "extraEnv: there is a variable named %s already: remove one of them" .name | append $keys -}}
+{{- end -}}
+{{- range .Values.hostAliases -}}
+{{- $keys = printf "hostAliases: there is an entry with ip %s already: write all hostnames into one" .ip | append $keys -}}
+{{- end -}}
+{{- range .Values.topologySpreadConstraints -}}
+{{- $keys = printf "topologySpreadConstraints: there is a constraint with topologyKey %s and whenUnsatisfiable %s already: remove one of them" .topologyKey .whenUnsatisfiable | append $keys -}}
+{{- end -}}
+{{- $seen := dict -}}
+{{- range $keys -}}
+{{- if hasKey $seen . }}{{ fail . }}{{ end -}}
+{{- $_ := set $seen . true -}}
+{{- end -}}
+{{- end }}
+
 {{/* Refuses a registry in the repository, before which the default registry would be written. */}}
 {{- define "imm-operator.registry" -}}
 {{- if and (not .Values.image.registry) (not .Values.global.imageRegistry) (regexMatch `^[^/]*\.[^/]*/|^localhost/` .Values.image.repository) -}}
@@ -131,6 +150,12 @@
 {{/* Refuses combinations that the API server or the kubelet refuses later. */}}
 {{- define "imm-operator.podRefusals" -}}
 {{- include "imm-operator.extraVolumesRefusals" . -}}
+{{- include "imm-operator.duplicates" . -}}
+{{- include "imm-operator.token" . -}}
+{{- include "imm-operator.requests" . -}}
+{{- if and .Values.hostNetwork (eq (toString .Values.hostUsers) "false") -}}
+{{- fail "hostNetwork true excludes hostUsers false: remove one of them" -}}
+{{- end -}}
 {{- if and (eq .Values.dnsPolicy "None") (not (dig "nameservers" list .Values.dnsConfig)) -}}
 {{- fail "dnsPolicy None needs dnsConfig.nameservers: name at least one server" -}}
 {{- end -}}
@@ -144,6 +169,36 @@
 {{- if and (dig "runAsNonRoot" (dig "runAsNonRoot" false $pod) $container) (eq $user "0") -}}
 {{- fail "runAsUser 0 contradicts runAsNonRoot true in podSecurityContext and securityContext: name another user, or leave it to the image" -}}
 {{- end -}}
+{{- end }}
+
+{{/* Refuses a Pod without a token: the operator reads it in one folder, unless KUBECONFIG names a cluster. */}}
+{{- define "imm-operator.token" -}}
+{{- $mounted := or .Values.automountServiceAccountToken .Values.extraEnvFrom (include "imm-operator.setsVariable" (list . "KUBECONFIG")) -}}
+{{- range .Values.extraVolumeMounts -}}
+{{- if regexMatch "^(/+var)?/+run/+secrets/+kubernetes.io/+serviceaccount(/|$)" .mountPath }}{{ $mounted = true }}{{ end -}}
+{{- end -}}
+{{- if not $mounted -}}
+{{- fail "automountServiceAccountToken false needs a token from elsewhere: mount a projected volume with serviceAccountToken, the CA and the namespace at /var/run/secrets/kubernetes.io/serviceaccount with extraVolumes and extraVolumeMounts, or set it to true" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses a request above its limit. */}}
+{{- define "imm-operator.requests" -}}
+{{- range $resource := list "cpu" "memory" -}}
+{{- $request := dig "requests" $resource "" (default dict $.Values.resources) | toString -}}
+{{- $limit := dig "limits" $resource "" (default dict $.Values.resources) | toString -}}
+{{- if and (ne $request "") (ne $limit "") (gt (include "imm-operator.amount" $request | float64) (include "imm-operator.amount" $limit | float64)) -}}
+{{- fail (printf "resources.requests.%s %s is above resources.limits.%s %s: lower it, or raise the limit" $resource $request $resource $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity of Kubernetes as a number, such as 256Mi. */}}
+{{- define "imm-operator.amount" -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+  "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $unit := regexFind "[A-Za-z]+$" . -}}
+{{- trimSuffix $unit . | float64 | mulf (hasKey $units $unit | ternary (get $units $unit) 1) -}}
 {{- end }}
 
 {{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does. */}}
@@ -188,5 +243,5 @@
 {{- fail "crds.enabled=false would delete the CRDs of this release with every grant and job, because it was deployed with crds.keep=false: upgrade with crds.keep=true first, or set crds.allowDeletion=true to delete them" -}}
 {{- end -}}
 {{- end -}}
-{{- end }}
 {{- end -}}
+{{- end }}

@@ -240,6 +240,44 @@ const WRONG: &[(&str, &str)] = &[
         "extraEnv: [{name: IMM_OPERATOR_NAMESPACE, value: a}]",
         "helm --namespace",
     ),
+    (
+        "extraEnv: [{name: A, value: b}, {name: A, value: c}]",
+        "extraEnv: there is a variable named A already",
+    ),
+    (
+        "hostAliases: [{ip: 10.0.0.1, hostnames: [a]}, {ip: 10.0.0.1, hostnames: [b]}]",
+        "hostAliases: there is an entry with ip 10.0.0.1 already",
+    ),
+    (
+        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}, \
+         {maxSkew: 2, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]",
+        "there is a constraint with topologyKey a and whenUnsatisfiable DoNotSchedule already",
+    ),
+    (
+        "automountServiceAccountToken: false",
+        "automountServiceAccountToken false needs a token",
+    ),
+    (
+        "{automountServiceAccountToken: false, extraVolumeMounts: [{name: a, mountPath: /token}], \
+         extraVolumes: [{name: a, emptyDir: {}}]}",
+        "automountServiceAccountToken false needs a token",
+    ),
+    (
+        "{hostNetwork: true, hostUsers: false}",
+        "hostNetwork true excludes hostUsers false",
+    ),
+    (
+        "resources: {requests: {memory: 1Gi}, limits: {memory: 512Mi}}",
+        "resources.requests.memory 1Gi is above resources.limits.memory 512Mi",
+    ),
+    (
+        "resources: {requests: {memory: 257Mi}}",
+        "resources.requests.memory 257Mi is above",
+    ),
+    (
+        "resources: {requests: {cpu: 1}, limits: {cpu: 900m}}",
+        "resources.requests.cpu 1 is above",
+    ),
     ("unknown: 1", "unknown"),
 ];
 
@@ -289,6 +327,16 @@ const RIGHT: &[&str] = &[
     "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
     "extraArgs: [--leader-name=a, --log-level, debug]",
     "{extraArgs: [--credentials-folder=/a], extraEnv: [{name: A, value: a}, {name: B, value: a}]}",
+    "hostAliases: [{ip: 10.0.0.1, hostnames: [a]}, {ip: 10.0.0.2, hostnames: [a]}]",
+    "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}, \
+     {maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
+    "{automountServiceAccountToken: false, extraVolumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: token}}]}}], \
+     extraVolumeMounts: [{name: a, mountPath: /var/run/secrets/kubernetes.io/serviceaccount/}]}",
+    "{automountServiceAccountToken: false, extraEnv: [{name: KUBECONFIG, value: /a}]}",
+    "{hostNetwork: true, hostUsers: true}",
+    "resources: {requests: {memory: 1Gi, cpu: 1}, limits: {memory: 1024Mi, cpu: 1000m}}",
+    "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
+    "resources: {requests: {memory: 1Ti}, limits: null}",
 ];
 
 #[test]
