@@ -116,3 +116,16 @@ fn what_the_webhook_of_ack_needs_is_named() {
     );
     assert_says("names no RAM role", &[source], &[&both, "{}"]);
 }
+
+#[test]
+fn nodes_that_two_pods_with_the_network_of_the_node_need_are_named() {
+    assert_says(
+        "hostNetwork is true: a node runs one Pod of the operator at a time",
+        &["{hostNetwork: true, replicaCount: 2}"],
+        &[
+            "replicaCount: 2",
+            "hostNetwork: true",
+            "{hostNetwork: true, replicaCount: null}",
+        ],
+    );
+}
