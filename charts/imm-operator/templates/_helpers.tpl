@@ -1,9 +1,22 @@
 {{/* Replaces values that are null or missing by their defaults; every template starts with it. A null reaches the templates
      from a key without a value, and `--reuse-values` of an older release lacks whole blocks. A missing replicaCount stays
-     missing, and the schema requires tenancy, because defaults would drop its rules. */}}
+     missing, and the schema requires tenancy, because defaults would drop its rules. Other members that are null are left
+     out, except in values that belong to others. */}}
 {{- define "imm-operator.prepare" -}}
 {{- $defaults := include "imm-operator.defaults" . | fromYaml -}}
 {{- include "imm-operator.fill" (list .Values (omit $defaults "replicaCount" "tenancy")) -}}
+{{- range $name, $value := omit .Values "global" "tenancy" "extraObjects" -}}
+{{- include "imm-operator.withoutNull" $value -}}
+{{- end -}}
+{{- end }}
+
+{{/* Removes the members that are null from a map or a list, at every level. */}}
+{{- define "imm-operator.withoutNull" -}}
+{{- $value := . -}}
+{{- range $name, $member := kindIs "map" . | ternary . dict -}}
+{{- if kindIs "invalid" $member }}{{ $_ := unset $value $name }}{{ else }}{{ include "imm-operator.withoutNull" $member }}{{ end -}}
+{{- end -}}
+{{- range kindIs "slice" . | ternary . list }}{{ include "imm-operator.withoutNull" . }}{{ end -}}
 {{- end }}
 
 {{/* Fills one block, and the blocks in it. A member of a free map can be removed with null, so those are not filled. */}}
@@ -155,13 +168,6 @@ rules:
     verbs: [create, patch]
 {{- end }}
 
-{{/* Permission for copies of bucket policies, in their namespace. */}}
-{{- define "imm-operator.backupRule" -}}
-# Store a copy of the bucket policy before each write.
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get, create, update]
-{{- end }}
 {{/* Whether a tenancy rule selects namespaces by labels. Empty means no. */}}
 {{- define "imm-operator.readsLabels" -}}
 {{- range .Values.tenancy.rules }}{{ if .namespaces.matchLabels }}yes{{ end }}{{ end -}}
@@ -175,3 +181,10 @@ rules:
   verbs: [get]
 {{- end }}
 
+{{/* Permission for copies of bucket policies, in their namespace. */}}
+{{- define "imm-operator.backupRule" -}}
+# Store a copy of the bucket policy before each write.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update]
+{{- end }}

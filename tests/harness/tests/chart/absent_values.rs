@@ -131,3 +131,117 @@ fn a_member_of_a_free_map_can_be_removed() {
         assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true}));
     }
 }
+
+/// Values with null in typed blocks and maps, and the same without the members that are null.
+const NULLS: &[(&str, &str)] = &[
+    (
+        "resources: {limits: {cpu: null, memory: 1Gi}, requests: null, claims: null}",
+        "resources: {limits: {memory: 1Gi}, requests: null}",
+    ),
+    (
+        "podSecurityContext: {runAsUser: null, fsGroup: null, supplementalGroups: null, seLinuxOptions: {level: null}}",
+        "podSecurityContext: {seLinuxOptions: {}}",
+    ),
+    (
+        "securityContext: {runAsUser: null, capabilities: {add: null}, appArmorProfile: null}",
+        "{}",
+    ),
+    (
+        "updateStrategy: {type: Recreate, rollingUpdate: null}",
+        "updateStrategy: {type: Recreate}",
+    ),
+    ("updateStrategy: {type: null}", "{}"),
+    (
+        "podAnnotations: {a: null, b: c}\npodLabels: {a: null}\ncommonLabels: {a: null, b: c}\ncommonAnnotations: {a: null}",
+        "podAnnotations: {b: c}\ncommonLabels: {b: c}",
+    ),
+    (
+        "nodeSelector: {a: null}\ndeploymentAnnotations: {a: null}\ncrds: {annotations: {a: null}}\nserviceAccount: {annotations: {a: null}}",
+        "{}",
+    ),
+    (
+        "endpoints: {regions: {oss: {cn-hangzhou: null}, imm: {cn-hangzhou: 'https://a.example.com'}}}",
+        "endpoints: {regions: {imm: {cn-hangzhou: 'https://a.example.com'}}}",
+    ),
+    (
+        "tolerations: [{key: a, operator: Exists, effect: null, tolerationSeconds: null}]",
+        "tolerations: [{key: a, operator: Exists}]",
+    ),
+    (
+        "affinity: {podAffinity: null, nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: null}}",
+        "affinity: {nodeAffinity: {}}",
+    ),
+    (
+        "extraEnv: [{name: a, value: b, valueFrom: null}]\ndnsConfig: {nameservers: null, options: [{name: a, value: null}]}",
+        "extraEnv: [{name: a, value: b}]\ndnsConfig: {options: [{name: a}]}",
+    ),
+    (
+        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule, labelSelector: null, minDomains: null}]",
+        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]",
+    ),
+    (
+        "networkPolicy: {enabled: true, extraEgress: [{to: null, ports: [{port: 1, endPort: null}]}]}",
+        "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1}]}]}",
+    ),
+    (
+        "extraVolumes: [{name: a, secret: {secretName: b, defaultMode: null}}]\nextraVolumeMounts: [{name: a, mountPath: /a, subPath: null}]",
+        "extraVolumes: [{name: a, secret: {secretName: b}}]\nextraVolumeMounts: [{name: a, mountPath: /a}]",
+    ),
+    (
+        "metrics: {podMonitor: {enabled: true, renderMode: always, labels: {a: null}, relabelings: [{action: drop, regex: null}]}, \
+          rules: {enabled: true, renderMode: always, alertLabels: {a: null}}}",
+        "metrics: {podMonitor: {enabled: true, renderMode: always, relabelings: [{action: drop}]}, rules: {enabled: true, renderMode: always}}",
+    ),
+];
+
+#[test]
+fn null_leaves_out_an_optional_member_of_a_typed_block_and_of_a_map() {
+    for (with, without) in NULLS {
+        let [three, four] = BOTH.map(|major| objects(&render_values(major, with, &[]).unwrap()));
+        assert_eq!(
+            three,
+            objects(&render_values(BOTH[1], without, &[]).unwrap()),
+            "{with}"
+        );
+        assert_eq!(three, four, "{with}");
+        assert!(
+            !four.iter().any(|object| object.to_string().contains("null")),
+            "{with}"
+        );
+    }
+    // Objects of the user are the user's.
+    let values = "extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: own}, data: null}]";
+    let rendered = objects(&render_values(BOTH[1], values, &[]).unwrap());
+    let own = rendered
+        .iter()
+        .find(|object| object["metadata"]["name"] == "own")
+        .unwrap();
+    assert_eq!(own.get("data"), Some(&Value::Null));
+}
+
+#[test]
+fn null_is_refused_where_a_value_is_needed() {
+    for (values, name) in [
+        (
+            "topologySpreadConstraints: [{maxSkew: null, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]",
+            "maxSkew",
+        ),
+        (
+            "podSecurityContext: {seccompProfile: {type: null}}",
+            "seccompProfile",
+        ),
+        ("extraVolumes: [{name: a, secret: null}]", "extraVolumes"),
+        ("extraEnv: [null]", "extraEnv"),
+        ("tolerations: [null]", "tolerations"),
+        (
+            "networkPolicy: {metricsFrom: [{podSelector: null}]}",
+            "metricsFrom",
+        ),
+        ("watchNamespaces: [null]", "watchNamespaces"),
+    ] {
+        for major in BOTH {
+            let refused = render_values(major, values, &[]).expect_err(values);
+            assert!(refused.contains(name), "{values}: {refused}");
+        }
+    }
+}

@@ -66,7 +66,9 @@ fn walk(path: &str, schema: &Value, judge: &mut impl FnMut(&str, &Value)) {
             let kind = &schema["type"];
             let object =
                 kind == "object" || kind.as_array().is_some_and(|all| all.contains(&"object".into()));
-            if object && !path.ends_with("/if") && !path.ends_with("/then") {
+            // A reference is judged where it leads.
+            let refers = members.contains_key("$ref");
+            if object && !refers && !path.ends_with("/if") && !path.ends_with("/then") {
                 judge(path, schema);
             }
             for (name, member) in members {
