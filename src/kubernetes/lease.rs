@@ -89,7 +89,12 @@ impl LeaseObject {
             ),
         };
         let (namespace, lease) = (&self.namespace, &self.name);
-        tracing::warn!(namespace, lease, verb, code, error, "failed to use lease");
+        if code == Some(409) {
+            // Every candidate but one loses the race for a lease that is free.
+            tracing::debug!(namespace, lease, verb, code, error, "failed to use lease");
+        } else {
+            tracing::warn!(namespace, lease, verb, code, error, "failed to use lease");
+        }
         Err(Unanswered {
             forbidden: code == Some(403),
         })

@@ -33,13 +33,13 @@
 
 {{/* Name of the chart, as a label value. */}}
 {{- define "imm-operator.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-_" }}
 {{- end }}
 
 {{/* Name of the release's objects: the release name alone if it contains the chart name. */}}
 {{- define "imm-operator.fullname" -}}
 {{- /* An alias in a parent chart may have capitals and "_". */ -}}
-{{- $name := default .Chart.Name .Values.nameOverride | lower | replace "_" "-" -}}
+{{- $name := default .Chart.Name .Values.nameOverride | lower | replace "_" "-" | trimAll "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
 {{- else if contains $name .Release.Name -}}

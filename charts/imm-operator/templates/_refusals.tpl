@@ -29,7 +29,9 @@
 {{- end -}}
 {{- range .Values.extraArgs -}}
 {{- $flag := regexFind "^[^=]*" . -}}
-{{- with get $settings $flag -}}
+{{- /* Another address with the port of the chart is no contradiction. */ -}}
+{{- $samePort := regexMatch (printf "^--admin-address=.*:%d$" (int $.Values.adminPort)) . -}}
+{{- with $samePort | ternary "" (get $settings $flag) -}}
 {{- fail (printf "extraArgs: %s cannot be set here: %s" $flag .) -}}
 {{- end -}}
 {{- end -}}
@@ -171,12 +173,10 @@
 {{- end -}}
 {{- end }}
 
-{{/* Refuses a Pod without a token: the operator reads it in one folder, unless KUBECONFIG names a cluster. */}}
+{{/* Refuses a Pod without a token. It can come from a volume, in more than one way, or from the cluster that KUBECONFIG names. */}}
 {{- define "imm-operator.token" -}}
-{{- $mounted := or .Values.automountServiceAccountToken .Values.extraEnvFrom (include "imm-operator.setsVariable" (list . "KUBECONFIG")) -}}
-{{- range .Values.extraVolumeMounts -}}
-{{- if regexMatch "^(/+var)?/+run/+secrets/+kubernetes.io/+serviceaccount(/|$)" .mountPath }}{{ $mounted = true }}{{ end -}}
-{{- end -}}
+{{- $variable := include "imm-operator.setsVariable" (list . "KUBECONFIG") -}}
+{{- $mounted := or .Values.automountServiceAccountToken .Values.extraEnvFrom .Values.extraVolumeMounts $variable -}}
 {{- if not $mounted -}}
 {{- fail "automountServiceAccountToken false needs a token from elsewhere: mount a projected volume with serviceAccountToken, the CA and the namespace at /var/run/secrets/kubernetes.io/serviceaccount with extraVolumes and extraVolumeMounts, or set it to true" -}}
 {{- end -}}
@@ -230,15 +230,19 @@
 {{- end }}
 
 {{/* Refuses an upgrade that would delete the CRDs, and with them every grant and job, without asking for that. Helm decides
-     by what it deployed before, and the Deployment of a release without crds.keep has a label for that: reading it needs no
-     permission beyond the release's namespace. It can have another name than the values now give it. */}}
+     by what it deployed before, and the Deployment of a release without crds.keep has a label for that: listing
+     Deployments of the release's namespace is enough. It can have another name than the values now give it. */}}
 {{- define "imm-operator.deletions" -}}
 {{- if not (or .Values.crds.enabled .Values.crds.allowDeletion) -}}
 {{- if not .Values.crds.keep -}}
 {{- fail "crds.enabled=false with crds.keep=false would delete the CRDs of this release with every grant and job: set crds.keep=true, or crds.allowDeletion=true to delete them" -}}
 {{- end -}}
-{{- range dig "items" list (lookup "apps/v1" "Deployment" .Release.Namespace "") -}}
-{{- $ours := eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name -}}
+{{- /* The first install deletes nothing, and may lack the permission to list Deployments. */ -}}
+{{- $deployed := .Release.IsUpgrade | ternary (lookup "apps/v1" "Deployment" .Release.Namespace "") dict -}}
+{{- range dig "items" list $deployed -}}
+{{- /* A parent chart can have this one under several aliases. */ -}}
+{{- $alias := dig "metadata" "annotations" "immops.dev/chart-name" $.Chart.Name . -}}
+{{- $ours := and (eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name) (eq $alias $.Chart.Name) -}}
 {{- if and $ours (eq (dig "metadata" "labels" "immops.dev/crds" "" .) "deletable") -}}
 {{- fail "crds.enabled=false would delete the CRDs of this release with every grant and job, because it was deployed with crds.keep=false: upgrade with crds.keep=true first, or set crds.allowDeletion=true to delete them" -}}
 {{- end -}}

@@ -180,7 +180,7 @@ const NULLS: &[(&str, &str)] = &[
         "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]",
     ),
     (
-        "networkPolicy: {enabled: true, extraEgress: [{to: null, ports: [{port: 1, endPort: null}]}]}",
+        "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1, endPort: null}]}]}",
         "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1}]}]}",
     ),
     (

@@ -118,7 +118,10 @@ fn alerts_select_the_series_of_the_release_and_can_be_left_out() {
         assert_eq!(rule["labels"]["team"], "media");
         let expression = rule["expr"].as_str().unwrap();
         assert!(!expression.contains('$'), "{expression}");
-        let series = expression.matches("immops_").count();
+        assert_eq!(rule["labels"]["namespace"], "imm-system");
+        assert_eq!(rule["labels"]["release"], "release");
+        let of = |prefix| expression.matches(prefix).count();
+        let series = of("immops_") + of("process_");
         let selected = expression
             .matches("{namespace=\"imm-system\", job=\"release\"")
             .count();

@@ -163,6 +163,17 @@ const WRONG: &[(&str, &str)] = &[
         "networkPolicy: {extraEgress: [{ports: [{port: 0}]}]}",
         "extraEgress",
     ),
+    // Without the member that is null, these would allow more.
+    (
+        "networkPolicy: {metricsFrom: [{podSelector: {matchLabels: {app: null}}}]}",
+        "metricsFrom",
+    ),
+    ("networkPolicy: {extraIngress: [{from: null}]}", "extraIngress"),
+    (
+        "networkPolicy: {extraEgress: [{to: null, ports: [{port: 1}]}]}",
+        "extraEgress",
+    ),
+    ("networkPolicy: {extraEgress: [{ports: null}]}", "extraEgress"),
     ("podSecurityContext: {runAsUser: -1}", "runAsUser"),
     (
         "podSecurityContext: {supplementalGroups: [-1]}",
@@ -255,11 +266,6 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "automountServiceAccountToken: false",
-        "automountServiceAccountToken false needs a token",
-    ),
-    (
-        "{automountServiceAccountToken: false, extraVolumeMounts: [{name: a, mountPath: /token}], \
-         extraVolumes: [{name: a, emptyDir: {}}]}",
         "automountServiceAccountToken false needs a token",
     ),
     (
