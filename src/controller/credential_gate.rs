@@ -3,9 +3,10 @@
 //! exception: it uses the credentials of the person who runs it.
 
 use super::context::Context;
-use crate::core::credential_use::{CredentialRefusal, Purpose, allow_use, depends_on_rules};
+use crate::core::credential_use::{
+    CredentialRefusal, Purpose, allow_use, depends_on_rules, need_no_namespace,
+};
 use crate::core::identity::{Identity, SessionScope};
-use crate::core::tenancy::Tenant;
 use crate::ports::AccessKeys;
 
 /// An object that wants to use an identity.
@@ -15,18 +16,6 @@ pub struct CredentialUser<'a> {
     pub uid: &'a str,
     /// What it wants to do.
     pub purpose: Purpose<'a>,
-}
-
-/// Checks whether an object of the namespace of `identity` may use it, without fetching anything.
-///
-/// # Errors
-/// Returns why it may not.
-pub async fn may_use(
-    context: &Context,
-    identity: &Identity,
-    purpose: Purpose<'_>,
-) -> Result<(), CredentialRefusal> {
-    all_may_use(context, identity, &[purpose]).await
 }
 
 /// Returns the credentials of an identity for one scope, if all `users` may use it.
@@ -40,7 +29,7 @@ pub async fn credentials_for(
     users: &[CredentialUser<'_>],
 ) -> Result<AccessKeys, CredentialRefusal> {
     let purposes: Vec<Purpose<'_>> = users.iter().map(|user| user.purpose).collect();
-    all_may_use(context, identity, &purposes).await?;
+    may_use(context, identity, &purposes).await?;
     let uids: Vec<&str> = users.iter().map(|user| user.uid).collect();
     context
         .credentials
@@ -49,30 +38,23 @@ pub async fn credentials_for(
         .map_err(CredentialRefusal::Failed)
 }
 
-async fn all_may_use(
+/// Checks whether objects of the namespace of `identity` may use it, without fetching anything.
+///
+/// # Errors
+/// Returns why they may not.
+pub async fn may_use(
     context: &Context,
     identity: &Identity,
     purposes: &[Purpose<'_>],
 ) -> Result<(), CredentialRefusal> {
     if purposes.is_empty() {
-        return Err(CredentialRefusal::Denied(
-            "No object uses these credentials: nothing is to be done".to_owned(),
-        ));
+        return Err(CredentialRefusal::unused());
     }
     if !purposes.iter().any(|purpose| depends_on_rules(identity, purpose)) {
         return Ok(());
     }
     let rules = context.ports.tenancy_rules();
-    // What an identity has written itself is removed without a rule, and the namespace may be gone by then.
-    let unlabelled = Tenant {
-        name: identity.namespace().to_owned(),
-        ..Tenant::default()
-    };
-    let may_remove = |purpose: &Purpose<'_>| {
-        matches!(purpose, Purpose::Removal { .. })
-            && allow_use(&rules, &unlabelled, identity, purpose).is_ok()
-    };
-    if purposes.iter().all(may_remove) {
+    if need_no_namespace(&rules, identity, purposes) {
         return Ok(());
     }
     let tenant = context.tenant(identity.namespace()).await;

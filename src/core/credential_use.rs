@@ -38,7 +38,7 @@ pub enum Purpose<'a> {
 }
 
 /// Why objects get no credentials.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum CredentialRefusal {
     /// No rule allows the use: the message for users.
     Denied(String),
@@ -46,6 +46,35 @@ pub enum CredentialRefusal {
     NamespaceUnknown,
     /// The credentials cannot be obtained.
     Failed(CredentialsError),
+}
+
+impl CredentialRefusal {
+    /// Whether the reference can no longer be read. A terminating namespace may have lost its Role before its Secret.
+    pub fn hides_reference(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(
+                CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. }
+            )
+        )
+    }
+
+    /// The refusal if no object uses the credentials.
+    pub fn unused() -> Self {
+        Self::Denied("No object uses these credentials: nothing is to be done".to_owned())
+    }
+}
+
+/// Whether all uses are removals that need no rule: what an identity has written itself is removed without one, and the
+/// namespace may be gone by then.
+pub fn need_no_namespace(rules: &TenancyRules, identity: &Identity, purposes: &[Purpose<'_>]) -> bool {
+    let unlabelled = Tenant {
+        name: identity.namespace().to_owned(),
+        ..Tenant::default()
+    };
+    purposes.iter().all(|purpose| {
+        matches!(purpose, Purpose::Removal { .. }) && allow_use(rules, &unlabelled, identity, purpose).is_ok()
+    })
 }
 
 /// Whether the use depends on the tenancy rules, so that the namespace has to be read first.
@@ -274,5 +303,41 @@ mod tests {
             }
         }
         assert_eq!(digests.len(), specs.len() * 2);
+    }
+
+    #[test]
+    fn only_removals_without_a_rule_need_no_namespace() {
+        let rules: TenancyRules = serde_json::from_value(json!({"rules": []})).unwrap();
+        let own = spec(&json!({"source": "Secret", "secretRef": {"name": "keys"}}));
+        let operator = spec(&json!({"source": "Operator"}));
+        let (none, by_own) = (
+            BTreeSet::new(),
+            [entry(EntryState::Applied, Some(&identity(&own)))],
+        );
+        let removal = |spec| Purpose::Removal {
+            spec: Some(spec),
+            ledger: &by_own,
+            unproven: &none,
+        };
+        assert!(need_no_namespace(&rules, &identity(&own), &[removal(&own)]));
+        assert!(!need_no_namespace(
+            &rules,
+            &identity(&own),
+            &[removal(&own), Purpose::Grant(&own)]
+        ));
+        assert!(!need_no_namespace(
+            &rules,
+            &identity(&operator),
+            &[removal(&operator)]
+        ));
+    }
+
+    #[test]
+    fn a_reference_is_hidden_when_the_operator_may_not_read_it() {
+        let failed = |error| CredentialRefusal::Failed(error).hides_reference();
+        assert!(failed(CredentialsError::SecretAccessDenied { account: None }));
+        assert!(failed(CredentialsError::TokenRequestDenied { account: None }));
+        assert!(!failed(CredentialsError::NotFound), "its owner has deleted it");
+        assert!(!CredentialRefusal::unused().hides_reference());
     }
 }

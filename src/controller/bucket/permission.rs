@@ -8,7 +8,6 @@ use super::grant_set::{GrantSet, GrantWork};
 use crate::api::BucketRef;
 use crate::controller::credential_gate::{CredentialUser, credentials_for, may_use};
 use crate::core::credential_use::{CredentialRefusal, Purpose, must_be_removed};
-use crate::core::error::CredentialsError;
 use crate::core::grant::{Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Plan};
 use crate::core::identity::SessionScope;
 use crate::core::requeue::short_backoff;
@@ -41,7 +40,7 @@ pub(super) async fn denial(
     input: &GrantInput,
 ) -> Option<GrantState> {
     let purpose = purpose_of(grant, input)?;
-    let allowed = may_use(set.context, &set.identity, purpose).await;
+    let allowed = may_use(set.context, &set.identity, &[purpose]).await;
     allowed.err().map(refusal_state)
 }
 
@@ -100,14 +99,10 @@ pub(super) fn refuse(
     refusal: CredentialRefusal,
 ) -> CredentialAccess {
     let retry = retry_after(set, &refusal);
-    let last = match &refusal {
-        // A terminating namespace may have lost its Role already: reading the Secret is then denied.
-        CredentialRefusal::Failed(
-            CredentialsError::SecretAccessDenied { .. } | CredentialsError::TokenRequestDenied { .. },
-        ) => last_credentials(batch, cache),
-        CredentialRefusal::Failed(_) | CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown => {
-            None
-        }
+    let last = if refusal.hides_reference() {
+        last_credentials(batch, cache)
+    } else {
+        None
     };
     let state = refusal_state(refusal);
     let uses_last = |work: &GrantWork| {
