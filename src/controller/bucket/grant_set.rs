@@ -7,8 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::finalizer::release;
-use super::write_status::write_status;
+use super::grant_writes::{release, write_status};
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::core::grant::{

@@ -15,10 +15,9 @@ mod audit;
 pub(super) mod cache;
 mod cloud_error;
 mod converge;
-mod departed;
-mod finalizer;
 mod finish;
 mod grant_set;
+mod grant_writes;
 mod group_order;
 mod observation;
 mod permission;
@@ -31,13 +30,13 @@ mod release;
 mod roll_back;
 mod store_ledgers;
 mod write_outcome;
-mod write_status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 pub(super) use self::probe::run as probe;
@@ -50,6 +49,7 @@ use super::context::Context;
 use super::queue_key::GrantSetKey;
 use crate::core::grant::{Claims, ClaimsByGrant, GrantObject};
 use crate::core::requeue::short_backoff;
+use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::queue::Action;
 
 /// Reconciles a bucket. Returns when the bucket is due again; see the module docs.
@@ -67,12 +67,7 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     };
     cache.failures = 0;
     let now = context.ports.now();
-    // A grant that is being deleted and no longer has our finalizer is released, unless somebody else has removed it.
-    let mut grants: Vec<GrantObject> = grants
-        .into_iter()
-        .filter(|g| !g.deleting || g.has_finalizer() || !g.status.owned.is_empty())
-        .collect();
-    departed::add_leaving_grants(context, bucket, &mut grants, now);
+    let grants = with_leaving_grants(context, bucket, grants, now);
     if grants.is_empty() {
         context.recheck_done(bucket);
         context.policy_sizes.forget(bucket);
@@ -172,6 +167,34 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
         return Action::Requeue(Duration::ZERO);
     }
     Action::Requeue(wait)
+}
+
+/// Returns the grants to reconcile: those that are listed, without the ones that are released, and those that were deleted
+/// without their finalizer, until they own nothing.
+fn with_leaving_grants(
+    context: &Context,
+    bucket: &str,
+    listed: Vec<GrantObject>,
+    now: Timestamp,
+) -> Vec<GrantObject> {
+    let (leaving, expired) = context.leaving.of_bucket(bucket, now);
+    for grant in expired {
+        context.metrics.unprotected_deletion(DeletionOutcome::Expired);
+        tracing::error!(
+            grant = %grant.key,
+            bucket,
+            statements = grant.status.owned.len(),
+            "failed to remove the statements of a deleted grant within 24 h; they remain in the policy"
+        );
+    }
+    // A grant that is being deleted and no longer has our finalizer is released, unless somebody else has removed it.
+    let is_released = |g: &GrantObject| g.deleting && !g.has_finalizer() && g.status.owned.is_empty();
+    // A stale list can still have a deleted grant.
+    let is_stale = |g: &GrantObject| leaving.iter().any(|gone| gone.uid == g.uid);
+    let listed = listed.into_iter().filter(|g| !is_released(g) && !is_stale(g));
+    let mut grants: Vec<GrantObject> = listed.collect();
+    grants.extend(leaving);
+    grants
 }
 
 /// Returns the group of a grant; `None` when its spec names no usable identity or bucket.

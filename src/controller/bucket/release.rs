@@ -3,16 +3,15 @@
 
 use std::time::Duration;
 
-use super::finalizer::release;
 use super::grant_set::GrantSet;
-use super::write_status::write_grant_state;
+use super::grant_writes::{release, write_status};
 use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::grant::events::statements_retained;
 use crate::core::grant::{
     Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Observation, PassRoleDecision, PlanInput,
-    Removal, parse_spec, plan,
+    Removal, grant_status, parse_spec, plan,
 };
 use crate::core::identity::INCOMPLETE_CREDENTIALS;
 
@@ -26,7 +25,7 @@ pub(super) fn retains_statements(grant: &GrantObject) -> bool {
 
 /// Reconciles a grant whose spec names no usable identity or bucket: writes `Invalid`, or releases a deleted grant
 /// that owns nothing or keeps its statements. `false` when that failed.
-pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) -> bool {
+pub(super) async fn reconcile_unusable(context: &Context, mut grant: GrantObject) -> bool {
     if grant.deleting && grant.status.owned.is_empty() {
         return release(context, grant, 0).await;
     }
@@ -48,7 +47,9 @@ pub(super) async fn reconcile_unusable(context: &Context, grant: GrantObject) ->
         ledger: grant.status.owned.clone(),
         ..Observation::default()
     };
-    write_grant_state(context, grant, &GrantState::Invalid(message), observation).await
+    let state = GrantState::Invalid(message);
+    let status = grant_status(&grant, &state, observation, context.ports.now());
+    write_status(context, &mut grant, status).await
 }
 
 /// Releases the deleted grants that keep their statements. Other owners drop these statements from their ledgers

@@ -2,8 +2,8 @@
 
 use super::conditions::residual_access;
 use super::{GrantObject, GrantOutcome, PassRoleDecision, public_statement};
-use crate::api::{BackupRef, EventReason};
-use crate::core::condition_builder::counted;
+use crate::api::{BackupRef, Condition, EventReason, GrantCondition, GrantStatus};
+use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::event_content::EventContent;
 
 /// Changes of a policy that were made for one grant.
@@ -19,6 +19,20 @@ pub struct PolicyChanges<'a> {
     pub backup: Option<&'a BackupRef>,
     /// The decision about the ram:PassRole statement.
     pub pass_role: Option<PassRoleDecision>,
+}
+
+/// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires action.
+pub fn state_change(grant: &GrantObject, before: &GrantStatus) -> Option<EventContent> {
+    // A deletion that is blocked is news, also for a grant that was stalled before.
+    let deleted_since = grant.deleting && before.observed_generation != Some(grant.generation);
+    let before: &[Condition] = if deleted_since { &[] } else { &before.conditions };
+    let (reason, message) = newly_stalled::<GrantCondition>(before, &grant.status.conditions)?;
+    let reason = if grant.deleting {
+        EventReason::DeletionBlocked.as_str()
+    } else {
+        reason
+    };
+    Some(EventContent::stalled(reason, message))
 }
 
 /// Returns the events of the changes of a policy.
@@ -119,6 +133,7 @@ pub fn bucket_gone() -> EventContent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::grant::{GrantState, Observation, grant_status};
 
     fn said(events: &[EventContent]) -> Vec<String> {
         let line = |e: &EventContent| format!("{} {} {}", e.warning, e.reason, e.note);
@@ -205,5 +220,28 @@ mod tests {
                 .note
                 .contains("cannot verify: 2; their statements stay")
         );
+    }
+
+    #[test]
+    fn a_grant_that_becomes_stalled_has_one_warning_and_a_blocked_deletion_has_its_own() {
+        let invalid = GrantState::Invalid("spec.bucket.name is wrong".to_owned());
+        let stalled = |deleting, before: &GrantStatus| {
+            let mut grant = GrantObject::bare("media", "a");
+            (grant.deleting, grant.generation) = (deleting, 2);
+            grant.status = before.clone();
+            let now = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+            grant.status = grant_status(&grant, &invalid, Observation::default(), now);
+            let event = state_change(&grant, before);
+            (grant.status, event.map(|event| (event.warning, event.reason)))
+        };
+        let mut first = GrantStatus::default();
+        let (after, event) = stalled(false, &first);
+        assert_eq!(event, Some((true, "InvalidSpec".to_owned())));
+        assert_eq!(stalled(false, &after).1, None, "it is known");
+        assert_eq!(stalled(true, &after).1, None);
+        first.clone_from(&after);
+        first.observed_generation = Some(1);
+        let blocked = Some((true, "DeletionBlocked".to_owned()));
+        assert_eq!(stalled(true, &first).1, blocked, "the deletion is new");
     }
 }
