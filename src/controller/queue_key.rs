@@ -32,6 +32,3 @@ impl fmt::Debug for ProbeKey {
         write!(f, "probe of {} in {}", self.bucket, self.region)
     }
 }
-
-/// Identity and region: the grants of one group share the credentials and the policy endpoint.
-pub(super) type GrantSetKey = (Identity, String);

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::probes::{ProbeRead, Trust};
+use super::probes::ProbeRead;
 use crate::api::ObservedBucket;
 use crate::controller::digest::ChangeDigest;
-use crate::controller::queue_key::GrantSetKey;
-use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{RejectedAdditions, WriteHistory};
+use crate::core::error::CloudError;
+use crate::core::grant::{GrantSetKey, GroupRecord, RejectedAdditions, Trust, WriteHistory};
 use crate::core::requeue::exponential_backoff;
 use crate::core::tenancy::TenancyRules;
 use crate::ports::AccessKeys;
@@ -24,6 +23,28 @@ pub struct BucketCache {
     pub(super) writes: WriteHistory,
     /// Writes for the grants whose spec names no usable identity or bucket.
     pub(super) unusable_writes: ApiWrites,
+}
+
+impl BucketCache {
+    /// Makes all groups due at once.
+    pub(super) fn clear_backoff(&mut self) {
+        self.grant_sets
+            .values_mut()
+            .for_each(GrantSetCache::clear_backoff);
+    }
+
+    /// Makes the groups due at once whose statements the write of another group may have removed: a group restores them with
+    /// its own credentials. An identity that has not read the policy has no statement in it. Returns whether there are any.
+    pub(super) fn clear_backoff_of_affected(&mut self) -> bool {
+        let writers = self.grant_sets.values().filter(|set| set.wrote).count();
+        let is_affected =
+            |set: &&mut GrantSetCache| set.trust == Trust::Proven && (!set.wrote || writers > 1);
+        let affected = self.grant_sets.values_mut().filter(is_affected);
+        let affected: Vec<_> = affected.filter(|_| writers > 0).collect();
+        let any = !affected.is_empty();
+        affected.into_iter().for_each(GrantSetCache::clear_backoff);
+        any
+    }
 }
 
 /// Consecutive reconciles in which the API server rejected a status or the removal of a finalizer.
@@ -93,42 +114,22 @@ impl GrantSetCache {
         self.probed.as_mut()?.bucket.take()
     }
 
-    /// Records the end of a policy read or another call. One that is not answered could occupy the worker again, and one
-    /// that is refused disproves a ledger that claims statements of an identity that has not read the policy yet.
+    /// Records the end of a policy read or another call.
     pub(super) fn answered(&mut self, error: Option<&CloudError>) {
-        self.trust = match (error.map(|error| error.kind), self.trust) {
-            (None, _) => Trust::Proven,
-            (Some(CloudErrorKind::Unanswered), _) | (Some(_), Trust::Unknown) => Trust::Doubtful,
-            (Some(_), known) => known,
-        };
+        self.trust = self.trust.after(error.map(|error| error.kind));
+    }
+
+    /// Returns what is known about the group for its turn.
+    pub(super) fn record(&self) -> GroupRecord {
+        GroupRecord {
+            doubted: self.write_denied || self.trust == Trust::Doubtful,
+            reconciled_at: self.reconciled_at,
+        }
     }
 
     /// Makes the group due at once: a recheck was requested, or another group's write may have removed a statement
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
         self.not_before = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_read_disproves_a_ledger_and_does_not_disprove_an_earlier_read() {
-        let error = |kind| CloudError::new(kind, "Code");
-        let refused = error(CloudErrorKind::AccessDenied);
-        let unanswered = error(CloudErrorKind::Unanswered);
-        let mut cache = GrantSetCache::default();
-        for (answer, trust) in [
-            (Some(&refused), Trust::Doubtful),
-            (Some(&refused), Trust::Doubtful),
-            (None, Trust::Proven),
-            (Some(&refused), Trust::Proven),
-            (Some(&unanswered), Trust::Doubtful),
-        ] {
-            cache.answered(answer);
-            assert_eq!(cache.trust, trust, "{answer:?}");
-        }
     }
 }

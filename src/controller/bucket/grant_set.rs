@@ -1,6 +1,6 @@
 //! A group during a reconcile: the grants of a bucket that share an identity and a region.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::grant_writes::{release, write_status};
 use crate::api::{BackupRef, GrantStatus, ObservedBucket, ObservedPolicy, RepeatedDrift};
 use crate::controller::context::Context;
 use crate::core::grant::{
-    Claims, ClaimsByGrant, Desired, GrantInput, GrantObject, GrantState, PassRoleDecision, WriteHistory,
+    Claims, ClaimsByGrant, Desired, GrantInput, GrantObject, GrantSetKey, GrantState, PassRoleDecision,
+    WriteHistory,
 };
 use crate::core::identity::Identity;
 use crate::core::{requeue, time};
@@ -72,7 +73,34 @@ pub(super) struct GrantWork {
     pub(super) roll_back: bool,
 }
 
-impl GrantSet<'_> {
+impl<'a> GrantSet<'a> {
+    /// Returns a group whose grants claim `claims`, beside the groups whose grants claim `others`.
+    pub(super) fn new(
+        context: &'a Context,
+        identity: Identity,
+        writes: &'a mut WriteHistory,
+        claims: ClaimsByGrant,
+        others: &BTreeMap<GrantSetKey, ClaimsByGrant>,
+    ) -> Self {
+        let others = || others.values().flat_map(BTreeMap::values);
+        Self {
+            context,
+            identity,
+            writes,
+            placed_by_others: others().flat_map(|c| &c.holds).cloned().collect(),
+            explained_by_others: others().flat_map(|c| &c.explains).cloned().collect(),
+            claims: Mutex::new(claims),
+            reference_closed: false,
+            owner_read: false,
+            write_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns what the grants claim now.
+    pub(super) fn into_claims(self) -> ClaimsByGrant {
+        self.claims.into_inner()
+    }
+
     /// Stores a status. `false` when the write failed. A failed write may still have been stored: the other groups
     /// then rely only on the statements that the grant holds in both cases.
     pub(super) async fn store_status(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {

@@ -18,7 +18,6 @@ mod converge;
 mod finish;
 mod grant_set;
 mod grant_writes;
-mod group_order;
 mod observation;
 mod permission;
 pub(super) mod policy_sizes;
@@ -33,24 +32,27 @@ mod write_outcome;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use parking_lot::Mutex;
 
 pub(super) use self::probe::run as probe;
 
-use self::cache::GrantSetCache;
+use self::cache::{BucketCache, GrantSetCache};
 use self::grant_set::GrantSet;
-use self::group_order::{Rank, UNPROVEN_TIME, in_order};
-use self::probes::Trust;
 use super::context::Context;
-use super::queue_key::GrantSetKey;
-use crate::core::grant::{Claims, ClaimsByGrant, GrantObject};
+use crate::core::grant::{
+    Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantSets, grouped, in_order, is_time_up,
+};
 use crate::core::requeue::short_backoff;
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::queue::Action;
+
+/// Interval at which a grant is reconciled whose spec cannot be used.
+const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
+/// Longest time until the next reconcile of a bucket, and the time for which its write history is kept without grants.
+const RECHECK: Duration = Duration::from_secs(3600);
+const KEEP_HISTORY: Duration = Duration::from_secs(30);
 
 /// Reconciles a bucket. Returns when the bucket is due again; see the module docs.
 pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
@@ -69,102 +71,24 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     let now = context.ports.now();
     let grants = with_leaving_grants(context, bucket, grants, now);
     if grants.is_empty() {
-        context.recheck_done(bucket);
-        context.policy_sizes.forget(bucket);
-        context.probes.retain(bucket, |_| false);
-        // Keep the write history: a grant that is recreated within 30 s must recognize a stale read.
-        if cache.writes.has_recent(now) {
-            return Action::Requeue(Duration::from_secs(30));
-        }
-        context.forget_bucket(bucket);
-        return Action::AwaitChange;
+        return forget(context, bucket, cache, now);
     }
     cache.writes.read_ledgers(&grants, now);
     // A recheck that is first requested during this reconcile belongs to the next one.
     let recheck = context.recheck_requested(bucket);
     if recheck {
-        cache
-            .grant_sets
-            .values_mut()
-            .for_each(GrantSetCache::clear_backoff);
+        cache.clear_backoff();
     }
-    let mut grant_sets: BTreeMap<GrantSetKey, Vec<GrantObject>> = BTreeMap::new();
-    let mut wait = Duration::from_secs(3600);
-    let mut all_stored = true;
-    for grant in grants {
-        if let Some(key) = grant_set_key(&grant) {
-            grant_sets.entry(key).or_default().push(grant);
-        } else {
-            // Its spec names no usable identity or bucket: its status reports that, and its ledger stays.
-            wait = wait.min(release::RECHECK_UNUSABLE);
-            all_stored &= release::reconcile_unusable(context, grant).await;
-        }
-    }
-    if let Some(retry) = cache.unusable_writes.retry_after(all_stored, bucket) {
-        wait = wait.min(retry);
-    }
+    let (grant_sets, unusable) = grouped(grants);
+    let mut wait = reconcile_unusable(context, bucket, unusable, cache).await;
     cache.grant_sets.retain(|key, _| grant_sets.contains_key(key));
     context.probes.retain(bucket, |key| grant_sets.contains_key(key));
-    let claims_of = |grants: &[GrantObject]| -> ClaimsByGrant {
-        grants
-            .iter()
-            .map(|g| (g.uid.clone(), Claims::of(g.deleting, &g.status.owned)))
-            .collect()
-    };
-    let mut claims: BTreeMap<GrantSetKey, ClaimsByGrant> = grant_sets
-        .iter()
-        .map(|(key, grants)| (key.clone(), claims_of(grants)))
-        .collect();
-    // A group that is not reached has written nothing.
-    cache.grant_sets.values_mut().for_each(|set| set.wrote = false);
-    let mut unproven_since = None;
-    for (rank, key, grants) in in_order(grant_sets, &cache.grant_sets) {
-        if rank == Rank::Unproven {
-            let now = context.ports.now();
-            if now.duration_since(*unproven_since.get_or_insert(now)) > UNPROVEN_TIME {
-                wait = Duration::ZERO;
-                break;
-            }
-        }
-        let own = claims.remove(&key).unwrap_or_default();
-        let elsewhere = || claims.values().flat_map(BTreeMap::values);
-        let grant_set_cache = cache.grant_sets.entry(key.clone()).or_default();
-        if context.probes.is_done(bucket, &key) {
-            grant_set_cache.clear_backoff();
-        }
-        let mut grant_set = GrantSet {
-            context,
-            identity: key.0.clone(),
-            writes: &mut cache.writes,
-            placed_by_others: elsewhere().flat_map(|c| &c.holds).cloned().collect(),
-            explained_by_others: elsewhere().flat_map(|c| &c.explains).cloned().collect(),
-            claims: Mutex::new(own),
-            reference_closed: false,
-            owner_read: false,
-            write_failed: AtomicBool::new(false),
-        };
-        wait = wait.min(Box::pin(reconcile_set::reconcile(&mut grant_set, grants, grant_set_cache)).await);
-        // Later groups use what this group still holds: when two groups release the same statement, the later one
-        // removes it.
-        claims.insert(key, grant_set.claims.into_inner());
-    }
+    wait = wait.min(reconcile_sets(context, bucket, grant_sets, cache).await);
     if recheck {
         context.recheck_done(bucket);
     }
-    // A group may have removed a statement that another identity wants: that group restores it with its own
-    // credentials.
-    let writers = cache
-        .grant_sets
-        .values()
-        .filter(|grant_set| grant_set.wrote)
-        .count();
-    let others = cache.grant_sets.values_mut();
-    // An identity that has not read the policy has no statement in it.
-    let affected = others.filter(|set| set.trust == Trust::Proven && (!set.wrote || writers > 1));
-    let affected: Vec<_> = affected.filter(|_| writers > 0).collect();
-    if !affected.is_empty() {
-        affected.into_iter().for_each(GrantSetCache::clear_backoff);
-        return Action::Requeue(Duration::ZERO);
+    if cache.clear_backoff_of_affected() {
+        wait = Duration::ZERO;
     }
     Action::Requeue(wait)
 }
@@ -197,8 +121,76 @@ fn with_leaving_grants(
     grants
 }
 
-/// Returns the group of a grant; `None` when its spec names no usable identity or bucket.
-fn grant_set_key(grant: &GrantObject) -> Option<GrantSetKey> {
-    let region = grant.bucket.as_ref()?.region.clone();
-    Some((grant.identity.clone()?, region))
+/// Forgets a bucket without grants. Its write history is kept at first: a grant that is recreated within 30 s must recognize
+/// a stale read.
+fn forget(context: &Context, bucket: &Arc<str>, cache: &BucketCache, now: Timestamp) -> Action {
+    context.recheck_done(bucket);
+    context.policy_sizes.forget(bucket);
+    context.probes.retain(bucket, |_| false);
+    if cache.writes.has_recent(now) {
+        return Action::Requeue(KEEP_HISTORY);
+    }
+    context.forget_bucket(bucket);
+    Action::AwaitChange
+}
+
+/// Reports that the specs of grants cannot be used; their ledgers stay. Returns when that is checked again.
+async fn reconcile_unusable(
+    context: &Context,
+    bucket: &str,
+    unusable: Vec<GrantObject>,
+    cache: &mut BucketCache,
+) -> Duration {
+    let mut wait = if unusable.is_empty() {
+        RECHECK
+    } else {
+        RECHECK_UNUSABLE
+    };
+    let mut all_stored = true;
+    for grant in unusable {
+        all_stored &= release::reconcile_unusable(context, grant).await;
+    }
+    if let Some(retry) = cache.unusable_writes.retry_after(all_stored, bucket) {
+        wait = wait.min(retry);
+    }
+    wait
+}
+
+/// Reconciles the groups in sequence. Returns when the first of them is due again.
+async fn reconcile_sets(
+    context: &Context,
+    bucket: &str,
+    grant_sets: GrantSets,
+    cache: &mut BucketCache,
+) -> Duration {
+    let claims_of = |grants: &[GrantObject]| -> ClaimsByGrant {
+        let claims = |g: &GrantObject| (g.uid.clone(), Claims::of(g.deleting, &g.status.owned));
+        grants.iter().map(claims).collect()
+    };
+    let claims = grant_sets.iter();
+    let mut claims: BTreeMap<GrantSetKey, ClaimsByGrant> = claims
+        .map(|(key, grants)| (key.clone(), claims_of(grants)))
+        .collect();
+    // A group that is not reached has written nothing.
+    cache.grant_sets.values_mut().for_each(|set| set.wrote = false);
+    let mut wait = RECHECK;
+    let mut unproven_since = None;
+    let record = |key: &GrantSetKey| cache.grant_sets.get(key).map(GrantSetCache::record);
+    let order = in_order(grant_sets, |key| record(key).unwrap_or_default());
+    for (rank, key, grants) in order {
+        if is_time_up(rank, &mut unproven_since, context.ports.now()) {
+            return Duration::ZERO;
+        }
+        let own = claims.remove(&key).unwrap_or_default();
+        let set_cache = cache.grant_sets.entry(key.clone()).or_default();
+        if context.probes.is_done(bucket, &key) {
+            set_cache.clear_backoff();
+        }
+        let mut set = GrantSet::new(context, key.0.clone(), &mut cache.writes, own, &claims);
+        wait = wait.min(Box::pin(reconcile_set::reconcile(&mut set, grants, set_cache)).await);
+        // Later groups use what this group still holds: when two groups release the same statement, the later one
+        // removes it.
+        claims.insert(key, set.into_claims());
+    }
+    wait
 }

@@ -6,26 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::jiff::SignedDuration;
 use tokio::time::timeout;
 
 use super::cache::GrantSetCache;
 use super::grant_set::{GrantSet, GrantWork};
-use super::probes::{ProbeFailure, ProbeRead, ProbeState, ProbingGrant, RemovedStatements, Trust, key_of};
-use crate::api::{BucketRef, EntryState};
+use super::probes::{ProbeFailure, ProbeRead, ProbeState, ProbingGrant, RemovedStatements, key_of};
+use crate::api::BucketRef;
 use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialUser, credentials_for};
 use crate::controller::queue_key::{ProbeKey, QueueKey};
 use crate::core::credential_use::{CredentialRefusal, Purpose, without_lists, without_texts};
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::grant::Trust;
 use crate::core::identity::SessionScope;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::{Action, Share, Trigger};
 
 /// Deadline of a probe, credentials included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long the policy of a probe can serve as the first read of a reconcile.
-const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// How long a group waits for its probe before the probe is requested again.
 const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 
@@ -134,14 +132,9 @@ pub(super) async fn admit(
     place: &BucketRef,
     cache: &mut GrantSetCache,
 ) -> Admission {
-    let applied = || {
-        let mut entries = batch.iter().flat_map(|work| &work.input.ledger);
-        entries.any(|entry| entry.state == EntryState::Applied)
-    };
-    match cache.trust {
-        Trust::Proven => return Admission::Admitted,
-        Trust::Unknown if applied() => return Admission::Admitted,
-        Trust::Unknown | Trust::Doubtful => {}
+    let entries = batch.iter().flat_map(|work| &work.input.ledger);
+    if cache.trust.admits(entries) {
+        return Admission::Admitted;
     }
     let key = key_of(&place.name, &(set.identity.clone(), place.region.clone()));
     match set.context.probes.take(&key) {
@@ -180,13 +173,11 @@ pub(super) async fn admit(
     Admission::Waiting(REQUEST_AGAIN)
 }
 
-/// Returns the policy that the probe read, once and if it can serve as a first read: it is recent, and nothing was
-/// written since.
+/// Returns the policy that the probe read, once and if it can serve as a first read.
 pub(super) fn take_probed_policy(set: &GrantSet<'_>, cache: &mut GrantSetCache) -> Option<PolicyRead> {
     let now = set.context.ports.now();
     let probed = cache.probed.take()?;
-    let usable = now.duration_since(probed.at) < FRESH && !set.writes.written_since(probed.at);
-    probed.policy.filter(|_| usable)
+    probed.policy.filter(|_| set.writes.is_fresh_read(probed.at, now))
 }
 
 /// Whether the owner and the region of the bucket must be read for a grant.

@@ -1,4 +1,4 @@
-//! The requested probes, what they have read, and what is known about the identities.
+//! The requested probes, and what they have read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,23 +6,12 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::{BucketRef, GrantSpec, LedgerEntry, ObservedBucket};
-use crate::controller::queue_key::{GrantSetKey, ProbeKey};
+use crate::controller::queue_key::ProbeKey;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::CloudError;
+use crate::core::grant::GrantSetKey;
 use crate::ports::PolicyRead;
 use crate::runtime::queue::Share;
-
-/// What is known about an identity's reads of a bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// No read in this process. An identity with statements in the policy has read it in an earlier process.
-    #[default]
-    Unknown,
-    /// The last read was answered.
-    Proven,
-    /// The last call was not answered.
-    Doubtful,
-}
 
 /// Why a probe failed.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Releases grants without a cloud call: grants that the annotation orphans, grants that retain their statements, and
 //! grants that own nothing.
 
-use std::time::Duration;
-
 use super::grant_set::GrantSet;
 use super::grant_writes::{release, write_status};
 use crate::api::GrantStatus;
@@ -14,9 +12,6 @@ use crate::core::grant::{
     Removal, grant_status, parse_spec, plan,
 };
 use crate::core::identity::INCOMPLETE_CREDENTIALS;
-
-/// Requeue interval of a grant whose spec cannot be used.
-pub(super) const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
 /// Whether a deleted grant leaves its statements in the policy, because of the annotation or its deletion policy.
 pub(super) fn retains_statements(grant: &GrantObject) -> bool {

@@ -8,6 +8,7 @@ pub mod drift;
 pub mod events;
 mod failed_attempt;
 mod finalizer;
+mod group_order;
 mod ledger;
 mod next_reconcile;
 mod plan;
@@ -18,6 +19,7 @@ mod rejected_additions;
 mod state;
 mod status;
 mod stored_entry;
+mod trust;
 mod upgrade;
 mod write_history;
 mod written_ledger;
@@ -26,6 +28,7 @@ pub use claims::{Claims, ClaimsByGrant};
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
+pub use group_order::{GrantSetKey, GrantSets, GroupRecord, Rank, grouped, in_order, is_time_up};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use next_reconcile::{PlanResult, next_expiry_check, next_reconcile};
 pub use plan::{Change, GrantOutcome, GrantPlan, Plan, PlanInput, plan};
@@ -35,6 +38,7 @@ pub use rejected_additions::RejectedAdditions;
 pub use state::{GrantState, Observation};
 pub use status::grant_status;
 pub use stored_entry::StoredLedger;
+pub use trust::Trust;
 pub use upgrade::upgraded_grant_status;
 pub use write_history::WriteHistory;
 pub use written_ledger::{confirm_entries, rolled_back};
@@ -110,6 +114,22 @@ pub(crate) fn spec_with(fields: &serde_json::Value) -> GrantSpec {
     let fields = fields.as_object().unwrap().clone();
     spec.as_object_mut().unwrap().extend(fields);
     serde_json::from_value(spec).unwrap()
+}
+
+/// Returns an entry of a ledger without a text.
+#[cfg(test)]
+pub(crate) fn entry_of(fingerprint: &str, state: crate::api::EntryState) -> LedgerEntry {
+    LedgerEntry {
+        fingerprint: fingerprint.to_owned(),
+        role: crate::api::StatementRole::Access,
+        state,
+        pre_existing: false,
+        statement: String::new(),
+        copies: None,
+        unsettled_until: None,
+        identity: None,
+        other: std::collections::BTreeMap::new(),
+    }
 }
 
 #[cfg(test)]

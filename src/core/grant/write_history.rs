@@ -17,6 +17,8 @@ use crate::core::time;
 /// How long after our write OSS may still return the policy from before (stale read).
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 const WRITE_LIFE: SignedDuration = SignedDuration::from_secs(WRITE_LIFE_SECONDS);
+/// How long a policy that was read ahead of a reconcile can be its first read.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// How long a list may be stale: what is known about an entry that a list does not show is kept as long.
 const STALE_LIST: SignedDuration = SignedDuration::from_hours(1);
 /// Entries of a bucket about which something is kept although no list shows them.
@@ -310,9 +312,10 @@ impl WriteHistory {
         last.map_or(cold, |w| w.after != digest(read))
     }
 
-    /// Whether a write was sent or answered since a time.
-    pub fn written_since(&self, time: Timestamp) -> bool {
-        self.recent.iter().any(|w| w.at >= time)
+    /// Whether a policy that was read at a time can serve as the first read of a reconcile: it is recent, and no write was sent
+    /// or answered since.
+    pub fn is_fresh_read(&self, read_at: Timestamp, now: Timestamp) -> bool {
+        now.duration_since(read_at) < FRESH && !self.recent.iter().any(|w| w.at >= read_at)
     }
 
     /// Whether a write is younger than 30 s, so that the history must be kept although no grant is left.

@@ -329,3 +329,14 @@ fn a_clock_that_was_set_back_keeps_nothing_alive() {
     writes.read_ledgers(&[], back + WRITE_LIFE);
     assert_eq!(writes.unsettled(), None);
 }
+
+#[test]
+fn a_policy_that_was_read_ahead_is_fresh_for_seconds_and_until_the_next_write() {
+    let mut writes = WriteHistory::default();
+    let after = |seconds| START + SignedDuration::from_secs(seconds);
+    assert!(writes.is_fresh_read(START, after(1)));
+    assert!(!writes.is_fresh_read(START, after(2)));
+    writes.attempted(&None, &Some(b"{}".to_vec()), START);
+    assert!(!writes.is_fresh_read(START, after(1)));
+    assert!(writes.is_fresh_read(after(1), after(2)));
+}
