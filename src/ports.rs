@@ -43,6 +43,13 @@ pub struct PolicyRead {
     pub server_time: Option<Timestamp>,
 }
 
+impl PolicyRead {
+    /// Returns the bytes of the policy, 0 if the bucket has none.
+    pub fn size(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// One page of a bucket's objects, in key order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectPage {

@@ -1,8 +1,7 @@
 //! The audit trail: one log line for each policy write, whether it succeeded or not.
 
-use super::grant_set::GrantWork;
 use crate::core::error::CloudError;
-use crate::core::grant::Plan;
+use crate::core::grant::{GrantWork, Plan, audit_names};
 use crate::core::hash::sha256;
 use crate::core::identity::Identity;
 
@@ -19,7 +18,7 @@ pub(super) struct PolicyWrite<'a> {
 
 /// Logs a policy write with the grants that it is for. A digest is empty where the bucket has no policy.
 pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Plan) {
-    let grants = concerned_grants(batch, plan);
+    let grants = audit_names(batch, plan);
     let digest = |text: Option<&[u8]>| text.map(sha256).unwrap_or_default();
     let namespace = write.identity.namespace();
     let (identity, identity_digest) = (write.identity.describe(), write.identity.digest());
@@ -44,17 +43,4 @@ pub(super) fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Pla
             had_no_effect = error.had_no_effect()
         ),
     }
-}
-
-/// Returns the grants for which the plan adds or removes statements: NAMESPACE/NAME uid=UID generation=NUMBER.
-fn concerned_grants(batch: &[GrantWork], plan: &Plan) -> String {
-    let concerned = batch
-        .iter()
-        .zip(&plan.grants)
-        .filter(|(_, planned)| planned.changes_policy());
-    let names = concerned.map(|(work, _)| {
-        let grant = &work.grant;
-        format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation)
-    });
-    names.collect::<Vec<_>>().join(", ")
 }

@@ -10,10 +10,11 @@ use super::probes::ProbeRead;
 use crate::api::ObservedBucket;
 use crate::controller::digest::ChangeDigest;
 use crate::core::error::CloudError;
-use crate::core::grant::{GrantSetKey, GroupRecord, RejectedAdditions, Trust, WriteHistory};
-use crate::core::requeue::exponential_backoff;
+use crate::core::grant::{
+    ApiWrites, Due, GrantObject, GrantSetKey, GroupRecord, RejectedAdditions, Trust, WriteHistory,
+};
 use crate::core::tenancy::TenancyRules;
-use crate::ports::AccessKeys;
+use crate::ports::{AccessKeys, PolicyRead};
 
 /// State of a bucket between reconciles.
 #[derive(Default)]
@@ -47,26 +48,6 @@ impl BucketCache {
     }
 }
 
-/// Consecutive reconciles in which the API server rejected a status or the removal of a finalizer.
-#[derive(Default)]
-pub(super) struct ApiWrites {
-    failures: u32,
-}
-
-impl ApiWrites {
-    /// Records whether all writes of a reconcile succeeded. Returns the time until the failed ones are tried again; `None`
-    /// when there are none.
-    pub(super) fn retry_after(&mut self, all_stored: bool, seed: &str) -> Option<Duration> {
-        self.failures = if all_stored {
-            0
-        } else {
-            self.failures.saturating_add(1)
-        };
-        let (first, most) = (Duration::from_secs(1), Duration::from_secs(60));
-        (!all_stored).then(|| exponential_backoff(self.failures, first, most, seed))
-    }
-}
-
 /// State of a group between reconciles.
 #[derive(Default)]
 pub(super) struct GrantSetCache {
@@ -75,8 +56,8 @@ pub(super) struct GrantSetCache {
     pub(super) api_writes: ApiWrites,
     /// The delay for which the last failed call of this reconcile asked.
     pub(super) asked: Option<Duration>,
-    /// When the next reconcile is due, after the time at which that was decided.
-    pub(super) not_before: Option<(Timestamp, Timestamp)>,
+    /// When the next reconcile is due.
+    pub(super) due: Option<Due>,
     /// Digest of the grants' inputs at the last reconcile; a change makes the group due at once.
     pub(super) last_inputs: Option<ChangeDigest>,
     /// Tenancy rules at the last reconcile; a change makes the group due at once.
@@ -109,6 +90,41 @@ pub(super) struct LastCredentials {
 }
 
 impl GrantSetCache {
+    /// Begins a reconcile. Returns the time left if the group is not due and its inputs are unchanged.
+    pub(super) fn begin(
+        &mut self,
+        grants: &[GrantObject],
+        rules: Arc<TenancyRules>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        self.wrote = false;
+        let inputs = grants
+            .iter()
+            .map(|g| (&g.uid, g.generation, (g.deleting, g.abandon), &g.reconcile_at));
+        let inputs = Some(ChangeDigest::of(inputs.collect::<Vec<_>>()));
+        let rules = Some(rules);
+        let left = self.due.and_then(|due| due.left(now));
+        if self.last_inputs == inputs && self.rules == rules && left.is_some() {
+            return left;
+        }
+        (self.last_inputs, self.rules) = (inputs, rules);
+        self.reconciled_at = Some(now);
+        let here = |uid: &String| grants.iter().any(|g| g.uid == *uid);
+        self.last_credentials.retain(|uid, _| here(uid));
+        self.rejected.retain(here);
+        if self.next_drift_check.is_some_and(|time| now >= time) {
+            self.rejected.retry_some();
+        }
+        self.asked = None;
+        None
+    }
+
+    /// Returns the policy that the probe read, once and if it can serve as a first read.
+    pub(super) fn take_probed_policy(&mut self, writes: &WriteHistory, now: Timestamp) -> Option<PolicyRead> {
+        let probed = self.probed.take()?;
+        probed.policy.filter(|_| writes.is_fresh_read(probed.at, now))
+    }
+
     /// Returns the facts about the bucket that the probe read, once.
     pub(super) fn take_probed_bucket(&mut self) -> Option<ObservedBucket> {
         self.probed.as_mut()?.bucket.take()
@@ -130,6 +146,6 @@ impl GrantSetCache {
     /// Makes the group due at once: a recheck was requested, or another group's write may have removed a statement
     /// that this group wants.
     pub(super) fn clear_backoff(&mut self) {
-        self.not_before = None;
+        self.due = None;
     }
 }

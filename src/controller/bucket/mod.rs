@@ -11,24 +11,25 @@
 //! backoff after an error, the time until the next check of a group, or zero when a group wrote and another group has
 //! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
+mod access;
+mod admission;
 mod audit;
 pub(super) mod cache;
-mod cloud_error;
 mod converge;
+mod end_early;
 mod finish;
 mod grant_set;
 mod grant_writes;
-mod observation;
-mod permission;
 pub(super) mod policy_sizes;
 mod prepare;
 mod probe;
 pub(super) mod probes;
+mod read_policy;
+mod recheck;
 mod reconcile_set;
 mod release;
-mod roll_back;
 mod store_ledgers;
-mod write_outcome;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,14 +43,13 @@ use self::cache::{BucketCache, GrantSetCache};
 use self::grant_set::GrantSet;
 use super::context::Context;
 use crate::core::grant::{
-    Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantSets, grouped, in_order, is_time_up,
+    Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantSets, RECHECK_UNUSABLE, grouped, in_order,
+    is_time_up,
 };
 use crate::core::requeue::short_backoff;
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::queue::Action;
 
-/// Interval at which a grant is reconciled whose spec cannot be used.
-const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 /// Longest time until the next reconcile of a bucket, and the time for which its write history is kept without grants.
 const RECHECK: Duration = Duration::from_secs(3600);
 const KEEP_HISTORY: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! Releases grants without a cloud call: grants that the annotation orphans, grants that retain their statements, and
-//! grants that own nothing.
+//! Releases grants without a cloud call: those that keep their statements, because of the annotation or their deletion
+//! policy, and those whose spec cannot be used.
 
 use super::grant_set::GrantSet;
 use super::grant_writes::{release, write_status};
@@ -7,16 +7,7 @@ use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::grant::events::statements_retained;
-use crate::core::grant::{
-    Disposition, GrantInput, GrantObject, GrantPlan, GrantState, Observation, PassRoleDecision, PlanInput,
-    Removal, grant_status, parse_spec, plan,
-};
-use crate::core::identity::INCOMPLETE_CREDENTIALS;
-
-/// Whether a deleted grant leaves its statements in the policy, because of the annotation or its deletion policy.
-pub(super) fn retains_statements(grant: &GrantObject) -> bool {
-    grant.deleting && (grant.abandon || grant.retain)
-}
+use crate::core::grant::{EarlyEnd, GrantObject, RetainedPlan, retains_statements, unusable_status};
 
 /// Reconciles a grant whose spec names no usable identity or bucket: writes `Invalid`, or releases a deleted grant
 /// that owns nothing or keeps its statements. `false` when that failed.
@@ -32,52 +23,28 @@ pub(super) async fn reconcile_unusable(context: &Context, mut grant: GrantObject
         }
         return released;
     }
-    let message = match &grant.spec {
-        Ok(spec) => parse_spec(spec, PassRoleDecision::Omitted)
-            .err()
-            .map_or_else(|| INCOMPLETE_CREDENTIALS.to_owned(), |error| error.to_string()),
-        Err(message) => message.clone(),
-    };
-    let observation = Observation {
-        ledger: grant.status.owned.clone(),
-        ..Observation::default()
-    };
-    let state = GrantState::Invalid(message);
-    let status = grant_status(&grant, &state, observation, context.ports.now());
+    let status = unusable_status(&grant, context.ports.now());
     write_status(context, &mut grant, status).await
 }
 
-/// Releases the deleted grants that keep their statements. Other owners drop these statements from their ledgers
-/// first, so that no grant removes a statement that was meant to stay. Returns the remaining grants; `None` when a status
-/// write failed.
+/// Releases the deleted grants that keep their statements. Returns the remaining grants.
+///
+/// # Errors
+/// Returns that a status write failed.
 pub(super) async fn release_retained(
     set: &GrantSet<'_>,
     grants: Vec<GrantObject>,
-) -> Option<Vec<GrantObject>> {
+) -> Result<Vec<GrantObject>, EarlyEnd> {
     if !grants.iter().any(retains_statements) {
-        return Some(grants);
+        return Ok(grants);
     }
-    let context = set.context;
-    let members: Vec<GrantInput> = grants.iter().map(retained_or_carried).collect();
-    let input = PlanInput {
-        now: context.ports.now(),
-        ..PlanInput::default()
-    };
-    let plan = plan(input, &members);
-    let (mut stay, mut go) = (Vec::new(), Vec::new());
-    for (grant, GrantPlan { ledger, .. }) in grants.into_iter().zip(plan.grants) {
-        if retains_statements(&grant) {
-            go.push(grant);
-        } else {
-            stay.push((grant, ledger));
-        }
-    }
+    let planned = RetainedPlan::of(grants, set.context.ports.now());
     let mut all_written = true;
     let mut staying = Vec::new();
-    for (mut grant, ledger) in stay {
-        if ledger != grant.status.owned {
+    for (mut grant, owned) in planned.stay {
+        if owned != grant.status.owned {
             let status = GrantStatus {
-                owned: ledger,
+                owned,
                 ..grant.status.clone()
             };
             all_written &= set.store_status(&mut grant, status).await;
@@ -85,23 +52,13 @@ pub(super) async fn release_retained(
         staying.push(grant);
     }
     if !all_written {
-        return None;
+        return Err(EarlyEnd::NotStored);
     }
-    for grant in go {
-        let event = statements_retained(&grant);
-        let copy = grant.clone();
+    for grant in planned.released {
+        let (event, copy) = (statements_retained(&grant), grant.clone());
         if set.release(grant, 0).await {
-            publish_grant_event(context, &copy, event).await;
+            publish_grant_event(set.context, &copy, event).await;
         }
     }
-    Some(staying)
-}
-
-fn retained_or_carried(grant: &GrantObject) -> GrantInput {
-    let disposition = if retains_statements(grant) {
-        Disposition::Removing(Removal::Retain)
-    } else {
-        Disposition::Carried
-    };
-    GrantInput::of(grant, disposition)
+    Ok(staying)
 }

@@ -1,6 +1,7 @@
 //! The events of a grant.
 
 use super::conditions::residual_access;
+use super::work::GrantWork;
 use super::{GrantObject, GrantOutcome, PassRoleDecision, public_statement};
 use crate::api::{BackupRef, Condition, EventReason, GrantCondition, GrantStatus};
 use crate::core::condition_builder::{counted, newly_stalled};
@@ -19,6 +20,19 @@ pub struct PolicyChanges<'a> {
     pub backup: Option<&'a BackupRef>,
     /// The decision about the ram:PassRole statement.
     pub pass_role: Option<PassRoleDecision>,
+}
+
+impl<'a> PolicyChanges<'a> {
+    /// Returns the changes of this reconcile.
+    pub fn of(work: &'a GrantWork) -> Self {
+        Self {
+            added: work.added,
+            missing: work.missing,
+            removed: work.removed,
+            backup: work.backup.as_ref().filter(|_| work.was_written()),
+            pass_role: work.pass_role,
+        }
+    }
 }
 
 /// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires action.
@@ -133,7 +147,7 @@ pub fn bucket_gone() -> EventContent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::grant::{GrantState, Observation, grant_status};
+    use crate::core::grant::{GrantState, Observation, grant_status, work_of};
 
     fn said(events: &[EventContent]) -> Vec<String> {
         let line = |e: &EventContent| format!("{} {} {}", e.warning, e.reason, e.note);
@@ -243,5 +257,17 @@ mod tests {
         first.observed_generation = Some(1);
         let blocked = Some((true, "DeletionBlocked".to_owned()));
         assert_eq!(stalled(true, &first).1, blocked, "the deletion is new");
+    }
+
+    #[test]
+    fn a_backup_is_reported_only_if_the_policy_was_written() {
+        let mut work = work_of("a", None);
+        work.backup = Some(BackupRef {
+            name: "policy-backup-1".to_owned(),
+            entry: "2026".to_owned(),
+        });
+        assert!(PolicyChanges::of(&work).backup.is_none());
+        work.removed = 1;
+        assert_eq!(PolicyChanges::of(&work).backup, work.backup.as_ref());
     }
 }

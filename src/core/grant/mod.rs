@@ -1,46 +1,72 @@
 //! Grants: from the specs and ledgers of all grants of one bucket that share an identity, and the policy as read, to the
 //! policy to write and the status of each grant.
 
+mod bucket_facts;
 mod claims;
 mod conditions;
 mod desired;
 pub mod drift;
+mod early_end;
 pub mod events;
 mod failed_attempt;
 mod finalizer;
+mod finished;
 mod group_order;
 mod ledger;
 mod next_reconcile;
 mod plan;
+mod planned_write;
 mod preview;
 mod reach;
 mod ready_summary;
 mod rejected_additions;
+mod release;
+mod report;
+mod round;
 mod state;
 mod status;
 mod stored_entry;
 mod trust;
 mod upgrade;
+mod work;
 mod write_history;
+mod write_result;
 mod written_ledger;
 
+pub use bucket_facts::{
+    NeededFacts, PreparationFacts, decide_desired, effective_block, is_unverified, needed_facts,
+    needs_first_look, verify_bucket,
+};
 pub use claims::{Claims, ClaimsByGrant};
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
+pub use early_end::{EarlyEnd, EndFacts, is_any_denied, refusal_state, retry_after_refusal};
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
+pub use finished::{FinishedGrant, is_waiting, transfers_ownership};
 pub use group_order::{GrantSetKey, GrantSets, GroupRecord, Rank, grouped, in_order, is_time_up};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
-pub use next_reconcile::{PlanResult, next_expiry_check, next_reconcile};
+pub use next_reconcile::{
+    ApiWrites, Due, PlanResult, RECHECK_UNUSABLE, drift_check, drift_interval, next_addition,
+    next_expiry_check, next_reconcile, wait_of_group,
+};
 pub use plan::{Change, GrantOutcome, GrantPlan, Plan, PlanInput, plan};
+pub use planned_write::{
+    PlannedWrite, audit_names, backup_writer, is_effect_unknown, is_outdated, is_without_effect, signed_at,
+};
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{denies_of, public_statement, whole_account};
 pub use rejected_additions::RejectedAdditions;
+pub use release::{RetainedPlan, retains_statements, unusable_status};
+pub use report::{PolicyView, status_before_write, status_without_plan};
+pub use round::{RoundStep, accept_unwanted, next_step};
 pub use state::{GrantState, Observation};
 pub use status::grant_status;
 pub use stored_entry::StoredLedger;
 pub use trust::Trust;
 pub use upgrade::upgraded_grant_status;
+pub use work::GrantWork;
 pub use write_history::WriteHistory;
+pub use write_result::{FailedWrite, apply_confirmed, apply_failed, is_refused_as_public};
 pub use written_ledger::{confirm_entries, rolled_back};
 
 use std::collections::BTreeSet;
@@ -130,6 +156,40 @@ pub(crate) fn entry_of(fingerprint: &str, state: crate::api::EntryState) -> Ledg
         identity: None,
         other: std::collections::BTreeMap::new(),
     }
+}
+
+/// Returns a grant of bucket pics-1 that may read a prefix of its own, with a ledger of its statement in this state.
+#[cfg(test)]
+pub(crate) fn work_of(name: &str, state: Option<crate::api::EntryState>) -> GrantWork {
+    let prefix = format!("{name}/");
+    let spec = spec_with(&serde_json::json!({
+        "credentials": {"source": "Secret", "secretRef": {"name": "keys"}},
+        "access": {"prefixes": [prefix], "passRoleStatement": "Omit"},
+    }));
+    let desired = parse_spec(&spec, PassRoleDecision::Omitted).unwrap();
+    let statement = desired.statements.first().unwrap();
+    let mut grant = GrantObject::bare("media", name);
+    grant.bucket = Some(spec.bucket.clone());
+    grant.identity = Identity::of("media", &spec.credentials);
+    grant.spec = Ok(spec);
+    grant.status.owned.extend(state.map(|state| LedgerEntry {
+        statement: statement.text.clone(),
+        ..entry_of(&statement.fingerprint, state)
+    }));
+    let mut work = GrantWork::of(grant, BTreeSet::new(), false);
+    work.input.disposition = Disposition::Enforced(desired);
+    work
+}
+
+/// Returns the policy with the statements of these grants.
+#[cfg(test)]
+pub(crate) fn policy_of(batch: &[&GrantWork]) -> super::policy::Document {
+    let texts = batch.iter().map(|work| match &work.input.disposition {
+        Disposition::Enforced(desired) => desired.statements.first().unwrap().text.clone(),
+        Disposition::Carried | Disposition::Removing(_) => panic!("{} wants nothing", work.grant.key),
+    });
+    let text = super::policy::Document::new_document(&texts.collect::<Vec<_>>()).unwrap();
+    super::policy::Document::parse(text.as_bytes()).unwrap()
 }
 
 #[cfg(test)]

@@ -45,6 +45,15 @@ pub enum GrantState {
 }
 
 impl GrantState {
+    /// Returns the number of equal statements that stay in the policy when the grant is released.
+    pub fn residual(&self) -> usize {
+        if let Self::Planned(GrantOutcome::Released { residual }) = self {
+            *residual
+        } else {
+            0
+        }
+    }
+
     /// Whether the policy could not be read, for a cause that will not pass: what was planned for it may be wrong.
     pub fn ends_preview(&self) -> bool {
         match self {
