@@ -221,7 +221,9 @@ impl WriteHistory {
     /// Returns until when a write of an earlier process that ledger entries record can take effect. No such write is sent
     /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can block a
     /// bucket for minutes, and not again and again. An expiry that was there at the first look counts as it is once it is
-    /// plausible, for the life of a write: the clock may have been behind then.
+    /// plausible, for the life of a write: the clock may have been behind then. A later one that was not there is that of a
+    /// write of this process; it stays in the ledger if the status after the answer could not be stored, as when a user
+    /// deletes the grant meanwhile.
     fn expiry_of<'a>(
         &mut self,
         entries: impl Iterator<Item = &'a LedgerEntry>,
@@ -230,14 +232,18 @@ impl WriteHistory {
         let latest = time::after(self.first_look?, WRITE_LIFE);
         let plausible = time::after(now, WRITE_LIFE);
         let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
-        let counts = recorded.map(|until| {
-            let late = until.0 > latest && until.0 <= plausible;
-            if late && self.inherited_expiries.contains(&until.0) {
-                let corrected = *self.corrected.get_or_insert(now);
-                until.0.min(time::after(corrected, WRITE_LIFE))
-            } else {
-                until.0.min(latest)
+        let counts = recorded.filter_map(|until| {
+            if until.0 <= latest {
+                return Some(until.0);
             }
+            if !self.inherited_expiries.contains(&until.0) {
+                return None;
+            }
+            if until.0 > plausible {
+                return Some(latest);
+            }
+            let corrected = *self.corrected.get_or_insert(now);
+            Some(until.0.min(time::after(corrected, WRITE_LIFE)))
         });
         counts.max()
     }

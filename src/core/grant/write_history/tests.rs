@@ -239,6 +239,24 @@ fn a_write_whose_reconcile_did_not_end_is_outstanding() {
 }
 
 #[test]
+fn an_answered_write_whose_status_was_not_stored_is_not_outstanding() {
+    let mut writes = WriteHistory::default();
+    writes.read_ledgers(&[], START);
+    let sent = START + SignedDuration::from_secs(20);
+    writes.attempted(&None, &Some(b"policy".to_vec()), sent);
+    let plan = Plan {
+        change: Change::Keep,
+        grants: Vec::new(),
+    };
+    writes.confirmed(&plan, sent);
+    // The ledger from before the write, of a grant that a user deletes.
+    let mut deleted = grant(false, true);
+    deleted.status.owned[0].unsettled_until = Some(Time(sent + WRITE_LIFE));
+    writes.read_ledgers(&[deleted], sent);
+    assert_eq!(writes.unsettled(), None);
+}
+
+#[test]
 fn a_rejected_write_does_not_count() {
     let mut writes = running();
     writes.write_rejected("uid", &[entry()], &[], START);
