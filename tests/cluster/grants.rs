@@ -96,6 +96,7 @@ mod grants {
             together denies::a_job_waits_for_the_end_of_a_deny_no_longer_than_its_grant_wait,
             together denies::a_deny_in_another_spelling_is_found,
             together denies::a_deny_that_alibaba_cloud_added_is_named_and_bounds_the_wait,
+            together principals::a_policy_that_oss_counts_as_public_is_announced,
             together principals::a_rejected_session_wildcard_leaves_ways_that_the_message_names,
             together principals::a_statement_that_counts_as_public_is_announced,
             together principals::the_case_of_a_role_is_written_and_not_compared,

@@ -12,6 +12,12 @@ pub fn public_statement(pass_role: Option<PassRoleDecision>) -> Option<&'static 
     )
 }
 
+/// Says that OSS counts the whole policy as public although the `ram:PassRole` statement is not part of it, and what to do.
+pub(super) fn public_policy(principal: PrincipalForm) -> String {
+    let instead = way_around_public_access_block(principal);
+    format!("OSS counts the policy as public after the last write: {instead}")
+}
+
 /// Says that the grant is for a whole account; `None` for another principal.
 pub fn whole_account(grantee: &Grantee) -> Option<String> {
     (grantee.principal == PrincipalForm::Account).then(|| {

@@ -2,7 +2,7 @@
 //! and what to do. It carries the cloud's error code and request id and which side refused, never its text, and changes only
 //! with the state, the code, that side, counts that are stored anyway, or the backoff level.
 
-use super::reach::{public_statement, way_around_public_access_block, whole_account};
+use super::reach::{public_policy, public_statement, way_around_public_access_block, whole_account};
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
@@ -163,7 +163,13 @@ fn reach(grant: &GrantObject, observation: &Observation) -> String {
         .as_ref()
         .ok()
         .and_then(|spec| whole_account(&spec.grantee));
-    let public = public_statement(observation.pass_role).map(ToOwned::to_owned);
+    let policy = observation.policy.as_ref();
+    let public = public_statement(observation.pass_role)
+        .map(ToOwned::to_owned)
+        .or_else(|| {
+            let is_public = policy.is_some_and(|policy| policy.public == Some(true));
+            is_public.then(|| public_policy(principal_of(grant)))
+        });
     let notes = account.into_iter().chain(public);
     notes.map(|note| format!("; {note}")).collect()
 }
@@ -173,8 +179,12 @@ fn way_around(grant: &GrantObject, observation: &Observation) -> &'static str {
     if observation.pass_role.is_some_and(PassRoleDecision::is_written) {
         return "set access.passRoleStatement to Auto or Omit";
     }
+    way_around_public_access_block(principal_of(grant))
+}
+
+fn principal_of(grant: &GrantObject) -> PrincipalForm {
     let spec = grant.spec.as_ref();
-    way_around_public_access_block(spec.map_or(PrincipalForm::default(), |spec| spec.grantee.principal))
+    spec.map_or(PrincipalForm::default(), |spec| spec.grantee.principal)
 }
 
 /// The message about repeated removals. While statements are missing, the next restore is 10 minutes away or more, so the
@@ -322,6 +332,34 @@ mod tests {
         };
         assert!(reach(PassRoleDecision::Included).contains("counts as public"));
         assert_eq!(reach(PassRoleDecision::Omitted), "");
+    }
+
+    #[test]
+    fn a_policy_that_oss_counts_as_public_is_reported_with_the_ways_around_it() {
+        let said = |public| {
+            let policy = crate::api::ObservedPolicy {
+                sha256: None,
+                bytes: 0,
+                limit_bytes: 16_384,
+                statements: 1,
+                foreign_statements: 0,
+                public,
+                backup_ref: None,
+                last_write_time: None,
+                last_write_reason: None,
+            };
+            let observation = Observation {
+                policy: Some(policy),
+                ..Observation::default()
+            };
+            reach(&GrantObject::bare("media", "one"), &observation)
+        };
+        let public = said(Some(true));
+        assert!(
+            public.contains("counts the policy as public") && public.contains("RoleChain"),
+            "{public}"
+        );
+        assert_eq!((said(Some(false)), said(None)), (String::new(), String::new()));
     }
 
     #[test]

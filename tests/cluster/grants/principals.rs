@@ -41,6 +41,27 @@ fn principals(tenant: &Tenant) -> Vec<Value> {
         .collect()
 }
 
+// C1
+pub async fn a_policy_that_oss_counts_as_public_is_announced(stage: Arc<Stage>) {
+    let bucket = BucketSeed {
+        block_public_access: false,
+        principals: PrincipalReading {
+            session_wildcard_is_public: true,
+            ..PrincipalReading::default()
+        },
+        ..BucketSeed::default()
+    };
+    let tenant = Tenant::with_bucket(&stage, "unwalled", bucket).await;
+    let grant = tenant
+        .granted("unwalled", &json!({"access": {"passRoleStatement": "Omit"}}))
+        .await;
+    assert_eq!(grant["status"]["policy"]["public"], true);
+    let [_, _, message] = condition(&grant, "Ready");
+    for part in ["counts the policy as public", "access.mode RoleChain"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
 // C1, C2
 pub async fn a_rejected_session_wildcard_leaves_ways_that_the_message_names(stage: Arc<Stage>) {
     let wildcard_is_public = PrincipalReading {
