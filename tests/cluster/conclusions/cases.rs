@@ -55,6 +55,12 @@ pub(super) const CASES: &[Case] = &[
         ..CASE
     },
     Case {
+        name: "beside",
+        bucket: "policy: '{\"Version\":\"1\", \"Statement\":[{\"Effect\":\"Deny\",\"Principal\":[\"27490\"],\"Action\":[\"oss:DeleteObject\"],\"Resource\":[\"*\"]}]}'",
+        flags: &["--with-policy"],
+        ..CASE
+    },
+    Case {
         name: "locked",
         bucket: "settingsLockMs: 300",
         ..CASE
@@ -63,6 +69,12 @@ pub(super) const CASES: &[Case] = &[
 
 /// Access that is denied at first: the command waits four minutes before it tries the next form.
 pub(super) const DENIED_AT_FIRST: &[Case] = &[
+    Case {
+        name: "very-slow",
+        bucket: "policyEnforcementMs: 90000",
+        expected: &[("grantee.principal", "ServiceRole")],
+        ..CASE
+    },
     Case {
         name: "lower-case",
         project: "principalRole: aliyunimmdefaultrole",

@@ -2,15 +2,16 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imm_emulator::{BucketSeed, Emulator, ProjectSeed, Seed};
 use imm_harness::official_names::{certificate, proxy_to};
-use imm_harness::{Operator, OperatorOptions};
+use imm_harness::{Operator, OperatorOptions, until};
 use serde_json::{Value, json};
 
 use super::cases::Case;
 use crate::support::tenant::{JOB, merge};
-use crate::support::{ACCOUNT_B, REGION, Stage, Tenant};
+use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
 
 /// Roles of a chain, and the role of the machine.
 const ACCOUNTS: &str = r#"
@@ -106,6 +107,7 @@ impl Place {
         let job = tenant.job("j", &[], &job);
         std::fs::write(&manifest, format!("{}\n---\n{job}", tenant.grant("g", &grant))).unwrap();
         let bucket = format!("{}-probed", case.name);
+        let before = self.stage.cloud.policy(&bucket);
         let mut command = Command::new(env!("CARGO_BIN_EXE_imm-operator"));
         command
             .args(["doctor", "-o", "json", "-f", "manifest.yaml", "--no-mask"])
@@ -140,7 +142,7 @@ impl Place {
             let expected = ((*name).to_owned(), (*value).to_owned());
             assert!(settings.contains(&expected), "{}: {report:#}", case.name);
         }
-        assert_eq!(self.stage.cloud.policy(&bucket), None, "{}", case.name);
+        assert_eq!(self.stage.cloud.policy(&bucket), before, "{}", case.name);
         settings
     }
 }
@@ -162,7 +164,7 @@ fn job(tenant: &Tenant) -> Value {
 /// Applies objects with the values of a conclusion, and waits for the score.
 pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, String)]) {
     let (mut of_grant, mut of_job) = (grant(tenant, case), job(tenant));
-    let mut granted = true;
+    let (mut granted, mut settled) = (true, Duration::ZERO);
     for (name, value) in settings {
         match name.as_str() {
             "grantee.principal" if value.starts_with("none") => granted = false,
@@ -173,6 +175,7 @@ pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, Str
             }
             "grantWait.settleSeconds" => {
                 let seconds: u64 = value.parse().unwrap();
+                settled = Duration::from_secs(seconds);
                 merge(&mut of_job, &json!({"grantWait": {"settleSeconds": seconds}}));
             }
             "endpoints" | "--oss-endpoint" => {}
@@ -191,7 +194,17 @@ pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, Str
         );
     }
     tenant.apply(&tenant.job("j", &[], &of_job)).await;
-    let job = tenant.until_true(JOB, "j", "Complete").await;
+    let what = format!("the job of {} to be complete", case.name);
+    let job = until(&what, PATIENCE + settled, || async {
+        let job = tenant.object(JOB, "j").await;
+        if condition(&job, "Complete")[0] == "True" {
+            Ok(job)
+        } else {
+            Err(job["status"].to_string())
+        }
+    })
+    .await
+    .unwrap();
     assert_eq!(job["status"]["items"]["succeeded"], 1, "{}", case.name);
     // No call was denied before.
     assert_eq!(job["status"]["requests"]["estimatedBillable"], 1, "{}", case.name);
