@@ -2,6 +2,8 @@
 
 use imm_operator::core::endpoints::{PUBLIC_IMM, PUBLIC_OSS};
 
+use serde_json::Value;
+
 use super::setup::{GRANT, JOB, KEYS, PROBE_BUCKET, REGION, Run, World, check};
 
 const JSON: &[&str] = &["-o", "json"];
@@ -94,4 +96,46 @@ async fn a_finance_region_is_rejected_because_its_services_have_other_names() {
     }
     let own = "test-bucket-2024.oss-cn-shanghai-finance-1-pub.aliyuncs.com";
     assert_eq!(status(&world, own).await, 403, "an anonymous listing is refused");
+}
+
+/// Returns what the check of an endpoint says about each service.
+fn reached(report: &Value) -> String {
+    let checks = report["checks"].as_array().unwrap().iter();
+    let tls = checks.filter(|check| check["name"] == "endpoint-tls");
+    tls.map(|check| check["seen"].as_str().unwrap())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+// C4, C6
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn internal_names_are_called_in_the_own_region_only() {
+    let webhook = [
+        ("ALIBABA_CLOUD_STS_REGION", REGION),
+        ("ALIBABA_CLOUD_STS_ENDPOINT", "sts-vpc.cn-hangzhou.aliyuncs.com"),
+        ("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED", "true"),
+    ];
+    let environment = [KEYS, &webhook].concat();
+    for (region, internal) in [(REGION, true), ("cn-beijing", false)] {
+        let world = World::seen_from_network(region).await;
+        let flags = [JSON, &["--network", "internal", "--no-mask"]].concat();
+        let report = world.doctor(&both(region), &flags, &environment).await.json();
+        for name in ["grant-caller-account", "policy-readable", "project", "listing"] {
+            assert_eq!(check(&report, name)["level"], "ok", "{region}: {report:#}");
+        }
+        let seen = reached(&report);
+        assert!(seen.contains("sts-vpc.cn-hangzhou.aliyuncs.com"), "{seen}");
+        for name in ["imm-vpc.", "-internal.aliyuncs.com"] {
+            assert_eq!(seen.contains(name), internal, "{region}: {seen}");
+        }
+    }
+    // The names of another region's network are not there.
+    let world = World::seen_from_network("cn-beijing").await;
+    let flags = [
+        JSON,
+        &["--oss-endpoint", "https://oss-{region}-internal.aliyuncs.com"],
+    ]
+    .concat();
+    let report = world.doctor(&both("cn-beijing"), &flags, KEYS).await.json();
+    assert_ne!(check(&report, "policy-readable")["level"], "ok", "{report:#}");
 }

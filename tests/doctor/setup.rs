@@ -125,6 +125,13 @@ impl World {
         Self::of(&seed.replace(REGION, region), region).await
     }
 
+    /// Starts a world in a region whose clients are in the network of the usual region.
+    pub(super) async fn seen_from_network(region: &str) -> Self {
+        let seed = SEED.replace("BUCKET", "").replace("PROJECT", "");
+        let seed = seed.replace(REGION, region);
+        Self::of(&format!("{seed}network: {REGION}\n"), region).await
+    }
+
     /// Starts a world of a seed, with the names of the services in a region.
     pub(super) async fn of(seed: &str, region: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -19,6 +19,7 @@ accounts:
   - uid: '6543210987654321'
     keys:
       - { id: reader, secret: canary-reader, user: '27000000000000001', allow: ['oss:GetBucketPolicy', 'sts:*'] }
+      - { id: governed, secret: canary-governed, user: '27000000000000004', controlDeny: ['oss:PutBucketPolicy', 'sts:AssumeRole'] }
       - { id: barred, secret: canary-barred, user: '27000000000000003', deny: ['oss:Put*'] }
     roles:
       - { name: writer }
@@ -105,6 +106,12 @@ async fn a_refusal_of_oss_names_side_action_and_type_of_the_caller() {
         &put(&cloud, &keys("barred")).await,
         barred(RefusedBy::RamPolicy),
         "a RAM policy denies oss:PutBucketPolicy to a RAM user",
+    );
+
+    check(
+        &put(&cloud, &keys("governed")).await,
+        barred(RefusedBy::ControlPolicy),
+        "a control policy of the resource directory denies oss:PutBucketPolicy to a RAM user",
     );
 
     let deny = r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":["oss:*"],"Principal":["27000000000000001","27000000000000003"],"Resource":["acs:oss:*:6543210987654321:test-bucket-2024"]}]}"#;

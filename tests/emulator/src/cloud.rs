@@ -182,7 +182,11 @@ impl Cloud {
 
     async fn perform(&self, target: Target, request: &Request, call: &mut Call) -> Answer {
         let host = request.host().to_owned();
-        if !hosts::exists(&host, self.world().finance_regions) {
+        let reached = {
+            let world = self.world();
+            hosts::exists(&host, world.finance_regions) && hosts::is_near(&host, world.network.as_deref())
+        };
+        if !reached {
             return no_such_host();
         }
         match target {

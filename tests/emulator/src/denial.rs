@@ -10,6 +10,9 @@ pub(crate) const RAM_POLICY: &str = "AccountLevelIdentityBasedPolicy";
 /// The type of the policy of a session.
 pub(crate) const SESSION_POLICY: &str = "SessionPolicy";
 
+/// The type of the control policies of the resource directory.
+pub(crate) const CONTROL_POLICY: &str = "ControlPolicy";
+
 /// The policy that refuses an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
@@ -21,6 +24,8 @@ pub(crate) enum Denial {
     Ram,
     /// A Deny statement of the caller's RAM policies.
     RamDeny,
+    /// A Deny statement of a control policy.
+    Control,
     /// Deny statements of both the caller's RAM policies and the bucket policy.
     RamAndBucketPolicy,
     /// The service does not say.
@@ -39,7 +44,8 @@ impl AccessDeniedDetail {
             Identity::User(uid) => (Some("SubUser"), uid.clone()),
             Identity::Session { role, session } => (Some("AssumedRoleUser"), format!("{role}:{session}")),
         };
-        let kind = if policy_type == RAM_POLICY && caller.rights.deny(action) {
+        let denied = policy_type == RAM_POLICY && caller.rights.deny(action);
+        let kind = if denied || policy_type == CONTROL_POLICY {
             "ExplicitDeny"
         } else {
             "ImplicitDeny"

@@ -97,6 +97,23 @@ pub(crate) fn exists(host: &str, finance: bool) -> bool {
     !by_rule || FINANCE.iter().any(|(_, hosts)| hosts.contains(&endpoint))
 }
 
+/// Returns whether a host can be reached from the network of a region: internal hosts of other regions cannot. Without a network,
+/// every host can.
+pub(crate) fn is_near(host: &str, network: Option<&str>) -> bool {
+    let host = host.to_ascii_lowercase();
+    let Some((network, front)) = network.zip(host.strip_suffix(SUFFIX)) else {
+        return true;
+    };
+    if let Some(region) = ["imm-vpc.", "sts-vpc."]
+        .iter()
+        .find_map(|product| front.strip_prefix(product))
+    {
+        return region == network;
+    }
+    let endpoint = front.rsplit_once('.').map_or(front, |(_, endpoint)| endpoint);
+    !endpoint.ends_with("-internal") || oss_region(endpoint) == Some(network)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +139,23 @@ mod tests {
             ("127.0.0.1", true, true),
         ] {
             assert_eq!((exists(host, true), exists(host, false)), (on, off), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_internal_host_is_near_in_its_own_region_only() {
+        for (host, near) in [
+            ("b-1.oss-cn-hangzhou-internal.aliyuncs.com", true),
+            ("b-1.oss-cn-beijing-internal.aliyuncs.com", false),
+            ("b-1.oss-cn-beijing.aliyuncs.com", true),
+            ("imm-vpc.cn-hangzhou.aliyuncs.com", true),
+            ("imm-vpc.cn-beijing.aliyuncs.com", false),
+            ("imm.cn-beijing.aliyuncs.com", true),
+            ("sts-vpc.cn-beijing.aliyuncs.com", false),
+            ("sts.aliyuncs.com", true),
+        ] {
+            assert_eq!(is_near(host, Some("cn-hangzhou")), near, "{host}");
+            assert!(is_near(host, None), "{host}");
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::error::{HarnessError, Result};
 
 /// The names of the services, without the domain. Buckets are also looked for in other regions.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "oss-REGION",
     "*.oss-REGION",
     "oss-REGION-internal",
@@ -22,6 +22,8 @@ const NAMES: [&str; 12] = [
     "imm.REGION",
     "imm-vpc.REGION",
     "sts",
+    "sts-vpc.REGION",
+    "sts-vpc.cn-hangzhou",
     "*.oss-cn-beijing",
     "*.oss-cn-hangzhou",
     "*.oss-ap-southeast-1",

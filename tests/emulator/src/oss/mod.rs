@@ -12,7 +12,7 @@ pub use address::Address;
 
 use crate::answer::{Answer, OssError};
 use crate::cloud::Cloud;
-use crate::denial::{AccessDeniedDetail, Denial, RAM_POLICY, SESSION_POLICY};
+use crate::denial::{AccessDeniedDetail, CONTROL_POLICY, Denial, RAM_POLICY, SESSION_POLICY};
 use crate::digest::md5_base64;
 use crate::hosts;
 use crate::ledger::Call;
@@ -241,6 +241,7 @@ impl AuthenticatedRequest<'_> {
             Denial::Session => ("0003-00000202", lacks(SESSION_POLICY)),
             Denial::Ram => ("0003-00000202", lacks(RAM_POLICY)),
             Denial::RamDeny => ("0003-00000201", lacks(RAM_POLICY)),
+            Denial::Control => ("0003-00000201", lacks(CONTROL_POLICY)),
             Denial::RamAndBucketPolicy => ("0003-00000203", lacks(RAM_POLICY)),
             Denial::Unnamed => ("0003-00000001", None),
         };

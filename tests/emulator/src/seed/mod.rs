@@ -26,6 +26,9 @@ pub struct Seed {
     /// Whether the regions of the finance cloud have hosts of OSS of their own and no IMM, as in the cloud. Otherwise they
     /// are like other regions. No later seed switches it off.
     pub finance_regions: bool,
+    /// The region of the network that all clients are in: internal hosts of other regions cannot be reached from it. Absent: all
+    /// hosts can be reached.
+    pub network: Option<String>,
 }
 
 /// An ECS instance.
@@ -91,6 +94,8 @@ pub struct KeySeed {
     pub allow: Option<Vec<String>>,
     /// Action patterns that RAM denies the key.
     pub deny: Vec<String>,
+    /// Action patterns that a control policy of the resource directory denies the key.
+    pub control_deny: Vec<String>,
 }
 
 /// A RAM role.

@@ -54,7 +54,7 @@ impl Key {
             token: seed.token.clone(),
             account: account.to_owned(),
             user: seed.user.clone(),
-            rights: Rights::new(seed.allow.clone(), seed.deny.clone()),
+            rights: Rights::new(seed.allow.clone(), seed.deny.clone()).controlled(seed.control_deny.clone()),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::World;
 use super::accounts::DEFAULT_SERVICE_ROLE;
 use super::buckets::{Bucket, Object};
 use super::projects::Project;
-use crate::denial::{AccessDeniedDetail, Denial, RAM_POLICY, SESSION_POLICY};
+use crate::denial::{AccessDeniedDetail, CONTROL_POLICY, Denial, RAM_POLICY, SESSION_POLICY};
 use crate::digest::random_hex;
 use crate::policy::{
     Access, Context, Decision, Document, PrincipalReading, Rights, Subject, decide, is_public, session_allows,
@@ -84,7 +84,9 @@ impl Caller {
 
     /// Returns what an error says if `may` refuses the action.
     pub(crate) fn missing_right(&self, action: &str) -> AccessDeniedDetail {
-        let policy_type = if self.has_right(action) {
+        let policy_type = if self.rights.control(action) {
+            CONTROL_POLICY
+        } else if self.has_right(action) {
             SESSION_POLICY
         } else {
             RAM_POLICY
@@ -171,6 +173,9 @@ impl World {
         let public = policy.is_some_and(|policy| is_public(policy, reading.session_wildcard()));
         let muted = public && self.blocks_public_access(bucket);
         let granted = said == Decision::Allowed && !muted;
+        if caller.is_some_and(|caller| caller.rights.control(action)) {
+            return Err(Denial::Control);
+        }
         let by_ram = caller.is_some_and(|caller| caller.rights.deny(action));
         match (said == Decision::Denied, by_ram) {
             (true, true) => return Err(Denial::RamAndBucketPolicy),

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) lag: Lag,
     pub(crate) instance: Option<Instance>,
     pub(crate) finance_regions: bool,
+    /// The region of the clients' network.
+    pub(crate) network: Option<String>,
 }
 
 impl World {
@@ -44,6 +46,7 @@ impl World {
     /// inconsistent.
     pub(crate) fn add(&mut self, seed: Seed) -> Result<(), SeedError> {
         self.finance_regions |= seed.finance_regions;
+        self.network = seed.network.or(self.network.take());
         for account in seed.accounts {
             if account.uid.is_empty() {
                 return Err(SeedError::Contradiction("an account has no uid".to_owned()));
