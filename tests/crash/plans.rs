@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::fault::{
     BEHIND, CRASHES, Call, FROZEN, Fault, HICCUPS, LATE, Plan, TWICE, cloud_failures, kube_failures, no_keys,
 };
+use super::play::play;
 use super::rival::Edit;
-use super::runner::{Family, REFERENCES, judge, run};
+use super::runner::{Family, REFERENCES, judge, on_paused_time, run};
 use super::scenario::SCENARIOS;
 
 /// A fault that never strikes, so that the next fault applies to the next process.
@@ -196,6 +197,8 @@ fn replay() {
         Plan::named(&made.to_string()) == made,
         "{made} is not found by its name"
     );
+    let late = Plan::new(4, &[(12, Fault::Unanswered), (100_000, Fault::Unanswered)]);
+    assert_eq!(never_happen(&late), ["100000=Unanswered"]);
     let plan = named.map_or(made, |name| Plan::named(&name));
     // The allowed writes depend on the plan's family; a replay reports every violation.
     let outcome = if plan.scenario < SCENARIOS.len() {
@@ -204,4 +207,27 @@ fn replay() {
         super::jobs::judge(&plan, true)
     };
     assert!(outcome.is_ok(), "PLAN='{plan}'\n{}", outcome.unwrap_err());
+    let missed = never_happen(&plan).join(" ");
+    assert!(
+        missed.is_empty(),
+        "PLAN='{plan}' proves nothing about {missed}: there are fewer effects or watch events than that number"
+    );
+}
+
+/// Returns the faults of a plan that never happen: each applies to one process, and the process ends before.
+fn never_happen(plan: &Plan) -> Vec<String> {
+    let (calls, marks) = if plan.scenario < SCENARIOS.len() {
+        let run = on_paused_time(play(plan, false));
+        (run.calls, run.marks)
+    } else {
+        let run = on_paused_time(super::jobs::play(plan, false));
+        (run.calls, run.marks)
+    };
+    let happens = |process: usize, at: usize, fault: Fault| {
+        let effects = calls.get(process).map_or(0, Vec::len);
+        at <= if fault == Fault::Hidden { marks } else { effects }
+    };
+    let faults = plan.faults.iter().enumerate();
+    let missed = faults.filter(|(process, (at, fault))| !happens(*process, *at, *fault));
+    missed.map(|(_, (at, fault))| format!("{at}={fault}")).collect()
 }

@@ -56,7 +56,8 @@ fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
     parts.sort_by_key(|part| part.isolation);
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    if arguments.list {
+    // A filter for another program's test must not cost a control plane.
+    if arguments.list || !parts.iter().any(|part| selects(&arguments, part.name)) {
         let names = parts.iter().map(|part| Trial::test(part.name, || Ok(())));
         return libtest_mimic::run(&arguments, names.collect()).exit_code();
     }
@@ -102,4 +103,16 @@ fn play_on(options: Options, operator: bool, mut parts: Vec<Part>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the command line selects a test, by the rules of `cargo test`.
+fn selects(arguments: &Arguments, name: &str) -> bool {
+    let matches = |pattern: &String| {
+        if arguments.exact {
+            name == pattern
+        } else {
+            name.contains(pattern.as_str())
+        }
+    };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }

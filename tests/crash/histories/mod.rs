@@ -90,9 +90,8 @@ fn every_known_fault_can_still_be_put_back() {
 
 #[test]
 fn replay_history() {
-    let Some(line) = variable("HISTORY") else {
-        return;
-    };
+    // Without a line, one of the known histories shows that lines can be replayed.
+    let line = variable("HISTORY").unwrap_or_else(|| regressions::first_line().to_owned());
     let history = History::named(&line);
     println!("{history:#?}");
     let outcome = judge_traced(&history, true, true);

@@ -115,6 +115,11 @@ const REGRESSIONS: &[Regression] = &[
     },
 ];
 
+/// Returns the line of one of them.
+pub fn first_line() -> &'static str {
+    REGRESSIONS[0].line
+}
+
 #[test]
 fn histories_that_were_found_hold() {
     let mut wrong = Vec::new();

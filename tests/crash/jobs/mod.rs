@@ -11,6 +11,7 @@ mod stories;
 mod world;
 
 pub use plans::judge;
+pub use play::play;
 pub use scenario::SCENARIOS;
 pub use stories::spec as job_spec;
 pub use world::{ACCOUNT, JobWorld, key as job_key};
