@@ -27,9 +27,9 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
         let after = source
             .modified_after
             .as_ref()
-            .is_none_or(|t| object.modified > t.0);
+            .is_none_or(|t| object.modified.as_second() > t.0.as_second());
         // Compare whole seconds, the precision of `as_of`: an object modified within that second belongs to the counted
-        // items, also if OSS reports fractions of a second.
+        // items, also if OSS reports fractions of a second. The next job, whose `modifiedAfter` is that time, leaves it out.
         if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }
@@ -231,5 +231,39 @@ mod tests {
             ..source
         };
         assert!(items_of_page(&png, at(10), page).is_empty());
+    }
+
+    #[test]
+    fn consecutive_jobs_score_each_object_once() {
+        let source = |modified_after| -> PrefixSource {
+            let mut source = serde_json::json!({"bucket": "pics", "maxObjects": 10});
+            if let Some(time) = modified_after {
+                source["modifiedAfter"] = serde_json::json!(time);
+            }
+            serde_json::from_value(source).unwrap()
+        };
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (first, second) = (at("2026-10-01T02:15:00Z"), at("2026-10-02T02:15:00Z"));
+        for (modified, jobs) in [
+            ("2026-10-01T02:14:59Z", (1, 0)),
+            ("2026-10-01T02:15:00Z", (1, 0)),
+            ("2026-10-01T02:15:00.900Z", (1, 0)),
+            ("2026-10-01T02:15:01Z", (0, 1)),
+        ] {
+            let object = ListedObject {
+                key: Ok("a.jpg".to_owned()),
+                modified: at(modified),
+                size: Some(1),
+                archived: false,
+            };
+            let items =
+                |source: &PrefixSource, as_of| items_of_page(source, as_of, vec![object.clone()]).len();
+            let next = source(Some("2026-10-01T02:15:00Z"));
+            assert_eq!(
+                (items(&source(None), first), items(&next, second)),
+                jobs,
+                "{modified}"
+            );
+        }
     }
 }
