@@ -4,15 +4,12 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::api::GrantStatus;
-use crate::core::grant::{GrantObject, ObjectKey, OnlyStored};
+use crate::core::grant::{GrantObject, ObjectKey, needed_by_patch};
 use crate::runtime::kept_bytes::KeptBytes;
 
 /// Bytes of the grants that are kept, of one namespace and in all.
 const NAMESPACE_BYTES: usize = 2 * 1024 * 1024;
 const ALL_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of a grant beside its names.
-const GRANT_BYTES: usize = 512;
 
 /// A grant without its finalizer.
 struct MissingFinalizer {
@@ -65,14 +62,10 @@ impl MissingFinalizers {
         let mut state = self.state.lock();
         state.remove(&grant.key);
         let key = grant.key.clone();
-        let names = grant
-            .finalizers
-            .iter()
-            .map(|name| name.len() + size_of::<String>());
-        let bytes = GRANT_BYTES + 2 * (key.name.len() + key.namespace.len()) + names.sum::<usize>();
+        let (grant, bytes) = needed_by_patch(grant);
         let fits = state.kept.take(&key.namespace, bytes);
         let missing = MissingFinalizer {
-            grant: fits.then(|| reduced(grant)),
+            grant: fits.then_some(grant),
             bytes: if fits { bytes } else { 0 },
             failures,
         };
@@ -97,18 +90,6 @@ impl MissingFinalizers {
         if recorded.is_none_or(|known| known.resource_version == grant.resource_version) {
             state.remove(&grant.key);
         }
-    }
-}
-
-/// Returns a grant without its spec and its status: the patch does not need them.
-fn reduced(grant: GrantObject) -> GrantObject {
-    GrantObject {
-        spec: Err(String::new()),
-        status: GrantStatus::default(),
-        only_stored: OnlyStored::default(),
-        bucket: None,
-        identity: None,
-        ..grant
     }
 }
 

@@ -3,25 +3,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::queue_key::QueueKey;
-use crate::api::{GrantStatus, LedgerEntry};
-use crate::core::credential_use::without_lists;
-use crate::core::grant::GrantObject;
-use crate::core::json::serialized_len;
+use crate::api::GrantStatus;
+use crate::core::grant::{Deletion, GrantObject, deletion_of, kept_of, kept_until, records_nothing_new};
 use crate::runtime::kept_bytes::KeptBytes;
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::metrics::Metrics;
 
-/// How long the operator tries to remove the statements of a deleted grant.
-const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// Bytes of the deleted grants that are kept, of one namespace and in all: some hundred grants, or dozens of the largest.
 const NAMESPACE_BYTES: usize = 1024 * 1024;
 const ALL_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of a grant beside its spec and its ledger: names, and the status that its reconciles report.
-const GRANT_BYTES: usize = 8 * 1024;
 /// Released grants whose deletion the watch has not shown yet.
 const MAX_RELEASED: usize = 10_000;
 
@@ -67,19 +61,6 @@ pub struct LeavingGrants {
     state: Mutex<LeavingState>,
 }
 
-/// What the deletion of a grant means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// The grant owned nothing, or the operator has released it.
-    Regular,
-    /// The grant is kept until its statements are removed.
-    Kept,
-    /// The grant owned nothing that this version can verify: its other entries are never acted on.
-    Unverified,
-    /// The grant owned statements, and it cannot be kept: it names no bucket, or those that are kept use all room.
-    Dropped,
-}
-
 impl LeavingGrants {
     /// Records that the operator is about to remove the finalizer of a grant.
     pub(super) fn releasing(&self, grant: &GrantObject) {
@@ -97,32 +78,19 @@ impl LeavingGrants {
     }
 
     /// Takes the last object of a deleted grant.
-    pub fn deleted(&self, mut grant: GrantObject) -> Deletion {
+    pub fn deleted(&self, grant: GrantObject) -> Deletion {
         let mut state = self.state.lock();
         let released = state.released.remove(&grant.uid);
-        if released {
-            return Deletion::Regular;
-        }
-        if grant.status.owned.is_empty() {
-            return match grant.only_stored.unverified {
-                0 => Deletion::Regular,
-                _ => Deletion::Unverified,
-            };
-        }
-        if grant.bucket.is_none() {
-            return Deletion::Dropped;
+        let deletion = deletion_of(&grant, released);
+        if deletion != Deletion::Kept {
+            return deletion;
         }
         state.forget(&grant.uid);
-        // Only what the removal needs is kept.
-        grant.spec = grant.spec.map(|spec| without_lists(&spec));
-        let bytes =
-            GRANT_BYTES + grant.spec.as_ref().map_or(0, serialized_len) + serialized_len(&grant.status);
+        let (grant, bytes) = kept_of(grant);
         if !state.kept.take(&grant.key.namespace, bytes) {
             return Deletion::Dropped;
         }
-        grant.deleting = true;
-        let uid = grant.uid.clone();
-        let until = None;
+        let (uid, until) = (grant.uid.clone(), None);
         state.leaving.insert(uid, LeavingGrant { grant, until, bytes });
         Deletion::Kept
     }
@@ -144,9 +112,7 @@ impl LeavingGrants {
                 .as_ref()
                 .is_some_and(|place| place.name == bucket)
             {
-                let until = *leaving
-                    .until
-                    .get_or_insert(now.saturating_add(KEPT).unwrap_or(now));
+                let until = *leaving.until.get_or_insert_with(|| kept_until(now));
                 kept.push((until, leaving.grant.clone()));
             }
         }
@@ -159,15 +125,13 @@ impl LeavingGrants {
     }
 
     /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them, or if the status records a
-    /// new statement: a reconcile that began before the deletion wants to add it, and memory is no ledger for that.
+    /// new statement.
     pub(super) fn store_status(&self, uid: &str, status: &GrantStatus) -> bool {
         let mut state = self.state.lock();
         let Some(leaving) = state.leaving.get_mut(uid) else {
             return false;
         };
-        let owned = &leaving.grant.status.owned;
-        let is_known = |new: &LedgerEntry| owned.iter().any(|old| old.fingerprint == new.fingerprint);
-        let stores = status.owned.iter().all(is_known);
+        let stores = records_nothing_new(&leaving.grant.status, status);
         if stores {
             leaving.grant.status.clone_from(status);
         }
@@ -219,8 +183,10 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::SignedDuration;
+
     use super::*;
-    use crate::api::{BucketRef, EntryState, StatementRole};
+    use crate::api::{BucketRef, EntryState, LedgerEntry, StatementRole};
 
     fn grant(namespace: &str, uid: &str) -> GrantObject {
         let entry = LedgerEntry {
@@ -249,15 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_kept_unless_it_owned_nothing_or_was_released() {
+    fn a_release_is_remembered_until_the_deletion_or_until_the_api_server_kept_the_finalizer() {
         let leaving = LeavingGrants::default();
-        let mut empty = grant("a", "empty");
-        empty.status.owned.clear();
-        assert_eq!(leaving.deleted(empty.clone()), Deletion::Regular);
-        empty.only_stored.unverified = 1;
-        assert_eq!(leaving.deleted(empty.clone()), Deletion::Unverified);
-        leaving.releasing(&empty);
-        assert_eq!(leaving.deleted(empty), Deletion::Regular, "an event has told it");
         let released = grant("a", "released");
         leaving.releasing(&released);
         assert_eq!(leaving.deleted(released), Deletion::Regular);
@@ -268,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_in_memory_records_no_new_statement() {
+    fn a_status_is_kept_only_of_a_deleted_grant_and_without_a_new_statement() {
         let leaving = LeavingGrants::default();
         let kept = grant("a", "kept");
         let mut status = kept.status.clone();

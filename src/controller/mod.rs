@@ -29,7 +29,7 @@ pub use self::context::Context;
 pub use self::event_limits::EventLimits;
 pub use self::finalizers::MissingFinalizers;
 pub use self::grant_reads::GrantReads;
-pub use self::leaving::{Deletion, LeavingGrants};
+pub use self::leaving::LeavingGrants;
 pub use self::queue_key::{ProbeKey, QueueKey};
 
 use std::collections::HashMap;

@@ -11,16 +11,9 @@ use tokio::sync::mpsc;
 use super::queue_key::QueueKey;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::ObjectKey;
+use crate::core::job::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
 use crate::runtime::kept_bytes::KeptBytes;
 use crate::runtime::queue::Trigger;
-
-/// Jobs of one namespace that may run at the same time: without a limit, one namespace could occupy all workers.
-pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
-/// Namespaces that share the memory for lists.
-const NAMESPACES: u64 = 32;
-/// Least memory for lists, in all and of a namespace: the longest list that the schema allows fits.
-const LEAST: u64 = 16 * 1024 * 1024;
-const LEAST_OF_NAMESPACE: u64 = 1024 * 1024;
 
 /// Why a job has to wait for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +29,7 @@ pub struct Runs {
     state: Mutex<RunsState>,
     /// Number of running jobs.
     running: AtomicUsize,
-    /// Memory for the results of all of them.
-    results: usize,
+    memory: RunMemory,
     /// Triggers reconciles of jobs.
     jobs: mpsc::Sender<Trigger<QueueKey>>,
 }
@@ -45,8 +37,6 @@ pub struct Runs {
 struct RunsState {
     of_namespace: HashMap<String, NamespaceRuns>,
     lists: KeptBytes,
-    /// Memory for the lists of a namespace.
-    most: usize,
 }
 
 /// Running and waiting jobs of a namespace.
@@ -59,27 +49,24 @@ struct NamespaceRuns {
 }
 
 impl Runs {
-    /// Gives a quarter of the memory limit of the process to lists, and an eighth to results.
+    /// Shares a part of the memory limit of the process, in bytes.
     pub fn of_limit(limit: u64, jobs: mpsc::Sender<Trigger<QueueKey>>) -> Self {
-        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let total = (limit / 4).max(LEAST);
-        let most = bytes((total / NAMESPACES).max(LEAST_OF_NAMESPACE));
+        let memory = RunMemory::of_limit(limit);
         let state = RunsState {
             of_namespace: HashMap::new(),
-            lists: KeptBytes::new(most, bytes(total)),
-            most,
+            lists: KeptBytes::new(memory.lists_of_namespace, memory.lists),
         };
         Self {
             state: Mutex::new(state),
             running: AtomicUsize::new(0),
-            results: bytes(limit / 8),
+            memory,
             jobs,
         }
     }
 
-    /// Returns the memory of a running job for results: all have the same part.
+    /// Returns the memory of a running job for results.
     pub fn result_bytes(&self) -> usize {
-        self.results / self.running.load(Ordering::Relaxed).max(1)
+        self.memory.result_bytes(self.running.load(Ordering::Relaxed))
     }
 
     /// Takes a slot for a running job of its namespace, and room for its list; both are freed on drop.
@@ -88,15 +75,10 @@ impl Runs {
     /// Why there is none: the job is then queued, and triggered when a slot of its namespace is free.
     pub fn try_slot(&self, job: &ObjectKey, list_bytes: usize) -> Result<RunSlot<'_>, NoSlot> {
         let mut runs = self.state.lock();
-        let RunsState {
-            of_namespace,
-            lists,
-            most,
-        } = &mut *runs;
+        let RunsState { of_namespace, lists } = &mut *runs;
         let running = of_namespace.entry(job.namespace.clone()).or_default();
         running.triggered.remove(job);
-        // A list that is older than the schema can be longer.
-        let bytes = list_bytes.min(*most);
+        let bytes = self.memory.counted(list_bytes);
         let refused = if running.count >= MAX_RUNS_PER_NAMESPACE {
             Some(NoSlot::Jobs)
         } else {
@@ -164,12 +146,7 @@ impl Drop for RunSlot<'_> {
             return;
         };
         running.count = running.count.saturating_sub(1);
-        // When the last job ends, all waiting jobs are triggered: some of them may be deleted by now.
-        let free = if running.count == 0 {
-            running.waiting.len()
-        } else {
-            1
-        };
+        let free = jobs_to_trigger(running.count, running.waiting.len());
         for job in (0..free).map_while(|_| running.waiting.take_first()) {
             running.triggered.insert(job.clone());
             self.runs.trigger(job);

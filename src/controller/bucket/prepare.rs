@@ -13,8 +13,8 @@ use crate::core::error::CloudError;
 use crate::core::grant::{
     Desired, Disposition, EarlyEnd, GrantObject, GrantOutcome, GrantState, GrantWork, PreparationFacts,
     RejectedAdditions, accept_unwanted, decide_desired, effective_block, is_unverified, needed_facts,
+    retry_preparation,
 };
-use crate::core::requeue::short_backoff;
 use crate::ports::AccessKeys;
 
 /// What a group needs to read and write the policy.
@@ -52,9 +52,9 @@ pub(super) async fn prepare(
             return Err(EarlyEnd::OwnerUnverified);
         }
         if !all_prepared {
-            let failures = cache.failures.saturating_add(1);
+            let (failures, retry) = retry_preparation(cache.failures, &set.identity.jitter_seed());
             set.preparing_failed = Some(failures);
-            set.retry_within = Some(short_backoff(failures, &set.identity.jitter_seed()));
+            set.retry_within = Some(retry);
         }
     }
     Ok(Prepared { place, keys })

@@ -11,11 +11,12 @@ use super::manifest_lines::{AllowedBuckets, check_manifest_lines};
 use super::persist::JobWriter;
 use super::read_page::{SourcePage, read_page};
 use super::source_error::on_source_error;
-use super::store_status::WriteResult;
 use crate::api::{Cursor, GrantSpec, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::job::delays::{NEXT_SECOND, RECHECK, is_past_deadline, retry_counted_page};
-use crate::core::job::{ItemCounter, PageUse, Phase, SourcePosition, SourceSpec, pinned_source, stops_run};
+use crate::core::job::{
+    ItemCounter, PageUse, Phase, SourcePosition, SourceSpec, WriteResult, pinned_source, stops_run,
+};
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
 
@@ -44,21 +45,13 @@ pub(super) async fn count_source(
             Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
         };
         let stored = writer.persist(context, None, &Phase::Counting(pinned, 0)).await;
-        return Break(Action::Requeue(if stored == WriteResult::Stored {
-            NEXT_SECOND
-        } else {
-            stored.retry_after()
-        }));
+        stored.or_retry()?;
+        return Break(Action::Requeue(NEXT_SECOND));
     }
     let counter = Box::pin(count_pages(job, writer, &observed, keys.clone(), grant)).await?;
     // The count is stored before it is used.
     let phase = Phase::Counting(counter.source_seen(&observed), counter.items());
-    let stored = writer.persist(context, None, &phase).await;
-    if stored == WriteResult::Stored {
-        Continue(())
-    } else {
-        Break(Action::Requeue(stored.retry_after()))
-    }
+    writer.persist(context, None, &phase).await.or_retry()
 }
 
 /// Counts the items of all pages.

@@ -1,11 +1,10 @@
 //! Stores that a job has ended or what it waits for, and says when it is due again.
 
 use super::persist::JobWriter;
-use super::store_status::WriteResult;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::events::job_ended;
-use crate::core::job::{End, Phase, Progress, after_end};
+use crate::core::job::{End, Phase, Progress, WriteResult, after_end};
 use crate::runtime::queue::Action;
 
 /// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.

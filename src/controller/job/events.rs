@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::job_run::{JobRun, RunEvent, ScoreResponse, apply_edits};
 use super::manifest_lines::check_manifest_lines;
 use super::persist::JobWriter;
-use super::store_status::WriteResult;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::is_source_lost;
 use crate::core::job::events::{started, throttled};
 use crate::core::job::{
-    Phase, ResponseEffect, StopReason, add_items, apply_response, credentials_accepted, other_service_role,
-    source_grew,
+    Phase, ResponseEffect, StopReason, WriteResult, add_items, apply_response, credentials_accepted,
+    other_service_role, source_grew,
 };
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, ProjectLimits};
 use crate::runtime::metric_labels::ScoreOutcome;

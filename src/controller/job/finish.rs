@@ -4,12 +4,11 @@ use super::end_job::stop;
 use super::enforcement::await_enforcement;
 use super::job_run::JobRun;
 use super::source_error::on_source_error;
-use super::store_status::WriteResult;
 use crate::api::SuspendCause;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::REREAD_AFTER;
 use crate::core::job::events::budget_used;
-use crate::core::job::{AfterRun, Phase, StopReason, after_run};
+use crate::core::job::{AfterRun, Phase, StopReason, WriteResult, after_run};
 use crate::runtime::queue::Action;
 
 /// Stores the end of a run and publishes its event. Returns when the job is due again.

@@ -10,10 +10,11 @@ use super::manifest_lines::AllowedBuckets;
 use super::persist::JobWriter;
 use super::prepare::{RunInput, RunState};
 use super::read_page::SourcePage;
-use super::store_status::WriteResult;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
-use crate::core::job::{Progress, ReservationSize, SourcePosition, Throughput, add_listed, deny_objects};
+use crate::core::job::{
+    Progress, ReservationSize, SourcePosition, Throughput, WriteResult, add_listed, deny_objects,
+};
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
 use crate::runtime::rate_limit::QueueTicket;

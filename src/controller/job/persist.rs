@@ -2,25 +2,18 @@
 //! until they are stored: a failed write is retried and never dropped.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::store_status::{WriteResult, write_status};
+use super::store_status::write_status;
 use crate::api::{JobStatus, Report};
 use crate::controller::context::Context;
 use crate::core::job::{
-    JobObject, Phase, Progress, ReportDraft, ResultBuffer, build_report, job_status, may_replace_report,
-    storing_failed_status, uncounted_status,
+    AfterFailedStore, FailedStore, JobObject, Phase, Progress, ReportDraft, ResultBuffer, WriteResult,
+    after_failed_store, build_report, job_status, may_replace_report, storing_failed_status,
+    uncounted_status, wait_before_retry,
 };
-use crate::core::requeue;
 use crate::ports::{KubeError, StoredReport};
-
-/// Failures after which a write is left to the next reconcile if no run holds results: a worker must not wait for an API
-/// server, or for a status that it rejects, on behalf of a job that runs nothing.
-const GIVE_UP_AFTER: u32 = 3;
-/// Delay before a write is retried during shutdown, which leaves little time.
-const RETRY_WHILE_STOPPING: Duration = Duration::from_millis(200);
 
 /// A snapshot to store: reports, and the status that counts them. A report is built when it is written: the results are
 /// shared with the progress, and can wait long for an API server.
@@ -111,36 +104,30 @@ impl JobWriter {
                 return stored;
             }
             failures += 1;
-            let again = matches!(stored, WriteResult::Retry | WriteResult::Refused);
-            if again && !self.holds_results && (stored == WriteResult::Refused || failures >= GIVE_UP_AFTER) {
+            if stored.is_left_to_next_reconcile(failures, self.holds_results) {
                 return stored;
             }
             // Check that the object still exists: a terminating namespace accepts no reports.
-            match context.ports.get_job(&self.job.key).await {
-                // Our own earlier write took effect late: continue from it.
-                Ok(Some(fresh))
-                    if fresh.uid == self.job.uid
-                        && !fresh.deleting
-                        && written.as_ref() == Some(&fresh.status)
-                        && fresh.status != self.job.status =>
-                {
-                    self.job = fresh;
-                }
-                Ok(Some(fresh)) if fresh.uid == self.job.uid && !fresh.deleting => match phase_for_fresh_read
-                {
-                    // The next status acknowledges an edit made meanwhile; the edit takes effect once the results are
-                    // stored.
-                    _ if again && fresh.status == self.job.status => self.job = fresh,
-                    _ if again => {}
-                    Some(phase) if fresh.is_replaceable() && failures <= 5 => {
+            if let Ok(fresh) = context.ports.get_job(&self.job.key).await {
+                let failed = FailedStore {
+                    job: &self.job,
+                    reported: written.as_ref(),
+                    result: stored,
+                    has_phase: phase_for_fresh_read.is_some(),
+                    failures,
+                };
+                match (after_failed_store(failed, fresh.as_ref()), fresh) {
+                    (AfterFailedStore::RetryOnStored, Some(fresh)) => self.job = fresh,
+                    (AfterFailedStore::BuildAgain, Some(fresh)) => {
                         self.job = fresh;
-                        draft.status = Some(self.status_without_progress(context, phase));
+                        draft.status =
+                            phase_for_fresh_read.map(|phase| self.status_without_progress(context, phase));
                         continue;
                     }
-                    Some(_) | None => return WriteResult::Superseded,
-                },
-                Ok(_) => return WriteResult::Gone,
-                Err(_) => {}
+                    (AfterFailedStore::Superseded, _) => return WriteResult::Superseded,
+                    (AfterFailedStore::Gone, _) | (_, None) => return WriteResult::Gone,
+                    (AfterFailedStore::Retry, Some(_)) => {}
+                }
             }
             if let Some(why) = self.refused.take() {
                 context.metrics.reports_rejected.inc();
@@ -150,17 +137,14 @@ impl JobWriter {
                     written = Some(status);
                 }
             }
-            if context.stop.is_cancelled() {
-                if phase_for_fresh_read.is_some() {
-                    return WriteResult::Retry;
-                }
-                sleep(RETRY_WHILE_STOPPING).await;
-                continue;
+            let stopping = context.stop.is_cancelled();
+            if stopping && phase_for_fresh_read.is_some() {
+                return WriteResult::Retry;
             }
-            let wait = requeue::short_backoff(failures, &self.job.uid);
+            let wait = sleep(wait_before_retry(stopping, failures, &self.job.uid));
             tokio::select! {
-                () = sleep(wait) => {}
-                () = context.stop.cancelled() => {}
+                () = wait => {}
+                () = context.stop.cancelled(), if !stopping => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use super::enforcement::trial_of_another_job;
 use super::load_progress::{end_stored_job, load_progress};
 use super::persist::JobWriter;
 use super::read_grant::read_grant;
-use super::store_status::{WriteResult, write_status};
+use super::store_status::write_status;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
@@ -18,8 +18,8 @@ use crate::core::grant::GrantObject;
 use crate::core::job::delays::{AWAIT_RECHECK, RECHECK, RETRY_KUBE_API};
 use crate::core::job::events::{suspended, waiting_for_grant};
 use crate::core::job::{
-    End, GateDecision, Obstacle, Phase, Progress, SourceSpec, denying_bucket, evaluate_gate, final_obstacle,
-    missing_results, other_job_message, recovered_status, resting_phase, wait_for_grant,
+    End, GateDecision, Obstacle, Phase, Progress, SourceSpec, WriteResult, denying_bucket, evaluate_gate,
+    final_obstacle, missing_results, other_job_message, recovered_status, resting_phase, wait_for_grant,
 };
 use crate::runtime::queue::Action;
 
@@ -104,10 +104,7 @@ async fn recover(
     };
     if missing_results(&writer.job.status, &progress) == 0 {
         let status = recovered_status(&writer.job, &progress);
-        let stored = write_status(context, &mut writer.job, &status).await;
-        if stored != WriteResult::Stored {
-            return Break(Action::Requeue(stored.retry_after()));
-        }
+        write_status(context, &mut writer.job, &status).await.or_retry()?;
     }
     Continue(Some(progress))
 }

@@ -12,13 +12,14 @@ use super::load_progress::load_complete_progress;
 use super::persist::JobWriter;
 use super::preconditions::check_preconditions;
 use super::read_job::ReadJob;
-use super::store_status::WriteResult;
 use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
-use crate::controller::runs::{MAX_RUNS_PER_NAMESPACE, NoSlot, RunSlot};
+use crate::controller::runs::{NoSlot, RunSlot};
 use crate::core::identity::Identity;
 use crate::core::job::delays::RECHECK;
-use crate::core::job::{KnownFacts, Phase, Progress, SourceSpec, is_region_known, list_bytes};
+use crate::core::job::{
+    KnownFacts, MAX_RUNS_PER_NAMESPACE, Phase, Progress, SourceSpec, is_region_known, list_bytes,
+};
 use crate::ports::AccessKeys;
 use crate::runtime::queue::Action;
 use crate::runtime::rate_limit::ProjectLimiter;
@@ -159,9 +160,5 @@ async fn take_slot<'a>(
 /// Starts the time of a resumed job now, even if its first page cannot be read. Stored before the progress is loaded, which
 /// may be that of a status that another writer has replaced.
 async fn start_again(context: &Context, writer: &mut JobWriter) -> ControlFlow<Action> {
-    let stored = writer.persist(context, None, &Phase::Scoring(0)).await;
-    if stored == WriteResult::Stored {
-        return Continue(());
-    }
-    Break(Action::Requeue(stored.retry_after()))
+    writer.persist(context, None, &Phase::Scoring(0)).await.or_retry()
 }

@@ -6,13 +6,15 @@ use super::end_job::after_phase;
 use super::mark::restore_mark;
 use super::persist::JobWriter;
 use super::retention;
-use super::store_status::{WriteResult, write_status};
+use super::store_status::write_status;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::decoded_jobs::JobRoom;
 use crate::core::grant::ObjectKey;
 use crate::core::job::delays::{RECHECK, retry_read};
-use crate::core::job::{JobObject, Phase, SourceSpec, decoded_bytes, unreadable_status, validated_source};
+use crate::core::job::{
+    JobObject, Phase, SourceSpec, WriteResult, decoded_bytes, unreadable_status, validated_source,
+};
 use crate::runtime::queue::Action;
 
 /// A job with a valid spec, which is not finished.

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use k8s_openapi::jiff::Timestamp;
 
 use super::report_reader::REPORT_PAGE_BYTES;
-use super::store_status::{WriteResult, write_status};
+use super::store_status::write_status;
 use crate::api::{JobSpec, JobStatus, Report};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::{RECHECK, REREAD_AFTER};
 use crate::core::job::events::results_expired;
 use crate::core::job::{
-    JobObject, Retention, acknowledged_status, after_end, build_report, left_by_server_time, pruned_status,
-    retention, selected, unlisted_reports,
+    JobObject, Retention, WriteResult, acknowledged_status, after_end, build_report, left_by_server_time,
+    pruned_status, retention, selected, unlisted_reports,
 };
 use crate::ports::{KubeError, StoredReport};
 use crate::runtime::memory_budget::OBJECT_BYTES;

@@ -12,7 +12,9 @@ mod failed_attempt;
 mod finalizer;
 mod finished;
 mod group_order;
+mod leaving;
 mod ledger;
+mod missing_finalizer;
 mod next_reconcile;
 mod plan;
 mod planned_write;
@@ -44,10 +46,14 @@ pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
 pub use finished::{FinishedGrant, is_waiting, transfers_ownership};
 pub use group_order::{GrantSetKey, GrantSets, GroupRecord, Rank, grouped, in_order, is_time_up};
+pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
+pub use missing_finalizer::{
+    AfterFailedPatch, LONGEST_RETRY, after_failed_patch, lacks_finalizer, needed_by_patch, retry_patch,
+};
 pub use next_reconcile::{
     ApiWrites, Due, PlanResult, RECHECK_UNUSABLE, drift_check, drift_interval, next_addition,
-    next_expiry_check, next_reconcile, wait_of_group,
+    next_expiry_check, next_reconcile, retry_preparation, wait_of_group,
 };
 pub use plan::{Change, GrantOutcome, GrantPlan, Plan, PlanInput, plan};
 pub use planned_write::{

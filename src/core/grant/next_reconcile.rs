@@ -19,6 +19,13 @@ const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 /// Interval at which a grant is reconciled whose spec cannot be used.
 pub const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
+/// Returns the number of failures in a row, and the delay before the next attempt, after `before` failures and a reconcile
+/// that could not prepare all grants of a group.
+pub fn retry_preparation(before: u32, seed: &str) -> (u32, Duration) {
+    let failures = before.saturating_add(1);
+    (failures, requeue::short_backoff(failures, seed))
+}
+
 /// What decides about the next reconcile.
 pub struct PlanResult {
     /// Whether a grant waits for OSS to return the last write.
@@ -310,5 +317,13 @@ mod tests {
             let wait = next_addition(&batch, &mut rejected, false, "seed");
             assert_eq!(wait, Some(requeue::short_backoff(times, "seed")));
         }
+    }
+    #[test]
+    fn a_preparation_that_fails_again_is_retried_later() {
+        let (failures, first) = retry_preparation(0, "seed");
+        assert_eq!((failures, first), (1, requeue::short_backoff(1, "seed")));
+        let (failures, later) = retry_preparation(u32::MAX, "seed");
+        assert_eq!(failures, u32::MAX);
+        assert!(later > first);
     }
 }

@@ -21,6 +21,7 @@ mod report;
 mod result_buffer;
 mod retention;
 mod run_end;
+mod run_memory;
 mod score;
 mod source;
 mod source_ends;
@@ -33,6 +34,7 @@ mod stop;
 mod store_schedule;
 mod throughput;
 mod upgrade;
+mod write_result;
 
 pub use conditions::missing_results;
 pub use credential_checks::{
@@ -58,6 +60,7 @@ pub use report::{MAX_REPORTS, build_report, may_replace_report, report_name};
 pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
 pub use retention::{Retention, after_end, left_by_server_time, retention, selected, unlisted_reports};
 pub use run_end::{AfterRun, after_run};
+pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, items_of_lines, items_of_page};
 pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown, uncovered_line};
@@ -75,6 +78,10 @@ pub use store_schedule::{
 };
 pub use throughput::Throughput;
 pub use upgrade::upgraded_job_status;
+pub use write_result::{
+    AfterConflict, AfterFailedStore, FailedStore, WriteResult, after_conflict, after_failed_store,
+    wait_before_retry,
+};
 
 use super::grant::ObjectKey;
 use crate::api::{JobSpec, JobStatus, SuspendCause};
