@@ -11,7 +11,7 @@ use crate::core::grant::GrantObject;
 use crate::core::job::delays::{RETRY_KUBE_API, at};
 use crate::core::job::events::first_call_denied;
 use crate::core::job::{
-    JobId, JobObject, Phase, Progress, grant_unread, next_repeat, other_job_message, wait_message,
+    JobId, JobObject, Phase, Progress, grant_unread, next_repeat, other_job_message, wait_message, wait_note,
 };
 use crate::ports::CloudError;
 use crate::runtime::queue::Action;
@@ -50,7 +50,7 @@ pub(super) async fn await_enforcement(
         return Some(at(until, now));
     }
     let message = wait_message(&grant.key, &wait);
-    let event = first_call_denied(&message, error);
+    let event = first_call_denied(&wait_note(&grant.key), error);
     let phase = Phase::Unenforced(message, wait);
     writer.persist(context, Some(progress), &phase).await;
     publish_job_event(context, &writer.job, event).await;

@@ -55,10 +55,22 @@ pub(super) fn waits_until(wait: Option<&EnforcementWait>, now: Timestamp) -> Opt
     (until > now && until <= time::after(now, longest)).then_some(until)
 }
 
+fn cause(grant: &ObjectKey) -> String {
+    format!(
+        "IMM denied the first call, and OSS may not enforce grant {grant} yet, which is less than 10 minutes old: trying again"
+    )
+}
+
+/// Returns the note of the event. It has no time and no number, because all waits of a job are one event with a count.
+pub fn wait_note(grant: &ObjectKey) -> String {
+    format!("{}, at most {} times", cause(grant), DELAYS.len())
+}
+
 /// Returns the message of a job that waits to repeat its first call.
 pub fn wait_message(grant: &ObjectKey, wait: &EnforcementWait) -> String {
     format!(
-        "IMM denied the first call, and OSS may not enforce grant {grant} yet, which is less than 10 minutes old: trying again at {} ({} of {})",
+        "{} at {} ({} of {})",
+        cause(grant),
         wait.until.0,
         wait.repeats,
         DELAYS.len()

@@ -43,7 +43,7 @@ pub use credential_checks::{
 };
 pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use ends::{grant_unread, names_caller, other_service_role, rejected_credentials, results_unreadable};
-pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message};
+pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message, wait_note};
 pub use first_calls::is_item_code;
 pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch, stays_open};
 pub use grant_wait::wait_for_grant;
