@@ -7,17 +7,47 @@ pub(super) struct Case {
     /// Switches of the buckets and of the project, as members of a seed.
     pub(super) bucket: &'static str,
     pub(super) project: &'static str,
+    /// The policy that the buckets have before, if any.
+    pub(super) policy: Option<&'static str>,
+    /// The source of the operator's own identity, if the objects use that and no Secret.
+    pub(super) own: Option<Own>,
     /// More flags of the command.
     pub(super) flags: &'static [&'static str],
     /// The settings that differ from those of the other cases.
     pub(super) expected: &'static [(&'static str, &'static str)],
 }
 
+/// The only source of credentials of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// The metadata service of the machine.
+    Machine,
+    /// A token of the operator's ServiceAccount (RRSA).
+    Token,
+}
+
+impl Own {
+    /// The value of `--own-identity`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Machine => "ecs",
+            Self::Token => "rrsa",
+        }
+    }
+}
+
+/// A policy with a statement about another account.
+const FOREIGN: &str = r#"{"Version":"1", "Statement":[{"Effect":"Deny","Principal":["27490"],"Action":["oss:DeleteObject"],"Resource":["*"]}]}"#;
+/// The same in a form that no console writes: white space, the order of the members, escapes, and Chinese characters.
+const ODD: &str = " \r\n{\t\"Statement\" :[{\"Resource\":\"acs:oss:*:*:*\\/\\u56fe\\u7247/*\",\r\n  \"Condition\" : {\"StringLike\":{\"acs:UserAgent\": [\"浏览器/*\", \"\\u6D4F*\"]}},\n\t\"Effect\":\"Deny\", \"Principal\":[ \"27490\" ], \"Action\":\"oss:PutObject\"} ,\r\n\t{\"Action\" : [\"oss:DeleteObject\"],\"Principal\":\"27491\" ,\"Effect\":\"Deny\",\"Resource\":[\"*\"]} ] ,\n\"Version\":\"1\"\n}\n\n";
+
 /// A cloud that works as documented.
 const CASE: Case = Case {
     name: "documented",
     bucket: "",
     project: "",
+    policy: None,
+    own: None,
     flags: &[],
     expected: &[
         ("grantee.principal", "ServiceRole"),
@@ -40,6 +70,7 @@ pub(super) const CASES: &[Case] = &[
         name: "any-case",
         bucket: "principals: { roleCaseIsIgnored: true }",
         project: "principalRole: aliyunimmdefaultrole",
+        policy: Some(ODD),
         expected: &[("grantee.roleName", "AliyunIMMDefaultRole")],
         ..CASE
     },
@@ -51,18 +82,19 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "account",
         bucket: "principals: { sessionWildcardIsPublic: true, accountCoversSessions: true }",
+        policy: Some(ODD),
         expected: &[("grantee.principal", "Account")],
         ..CASE
     },
     Case {
         name: "beside",
-        bucket: "policy: '{\"Version\":\"1\", \"Statement\":[{\"Effect\":\"Deny\",\"Principal\":[\"27490\"],\"Action\":[\"oss:DeleteObject\"],\"Resource\":[\"*\"]}]}'",
-        flags: &["--with-policy"],
+        policy: Some(FOREIGN),
         ..CASE
     },
     Case {
         name: "locked",
         bucket: "settingsLockMs: 300",
+        policy: Some(ODD),
         ..CASE
     },
 ];
@@ -78,6 +110,7 @@ pub(super) const DENIED_AT_FIRST: &[Case] = &[
     Case {
         name: "lower-case",
         project: "principalRole: aliyunimmdefaultrole",
+        policy: Some(FOREIGN),
         expected: &[("grantee.roleName", "aliyunimmdefaultrole")],
         ..CASE
     },
@@ -96,6 +129,7 @@ pub(super) const DENIED_AT_FIRST: &[Case] = &[
         project: "passRoleRequired: true",
         flags: &["--allow-public"],
         expected: &[("access.passRoleStatement", "Include")],
+        ..CASE
     },
 ];
 
@@ -112,7 +146,12 @@ pub(super) const WITH_FLAGS: &[Case] = &[
     },
     Case {
         name: "machine",
-        flags: &["--own-identity", "ecs"],
+        own: Some(Own::Machine),
+        ..CASE
+    },
+    Case {
+        name: "token",
+        own: Some(Own::Token),
         ..CASE
     },
 ];

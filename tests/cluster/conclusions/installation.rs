@@ -4,15 +4,17 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use serde_json::json;
+use imm_emulator::Call;
+use serde_json::{Value, json};
 
-use super::cases::{CASES, Case, DENIED_AT_FIRST, WITH_FLAGS};
-use super::place::{Place, follow};
-use crate::support::{ACCOUNT_B, Stage};
+use super::cases::{CASES, Case, DENIED_AT_FIRST, Own, WITH_FLAGS};
+use super::place::{Place, SCORER, follow};
+use crate::support::tenant::merge;
+use crate::support::{ACCOUNT_A, ACCOUNT_B, Stage};
 
 /// Asks about all cases and follows each conclusion.
 async fn ask_and_follow(place: &Place, cases: &[Case]) {
-    let operator = place.operator(Vec::new()).await;
+    let operator = place.operator(None, Vec::new()).await;
     join_all(cases.iter().map(async |case| {
         let tenant = place.tenant(*case).await;
         let settings = place.conclusion(&tenant, *case).await;
@@ -42,34 +44,62 @@ pub async fn what_the_doctor_concludes_after_minutes_scores_an_image(_stage: Arc
 pub async fn flags_that_the_doctor_concludes_score_an_image(_stage: Arc<Stage>) {
     let place = Place::start().await;
     let stage = &place.stage;
-    stage.allow(
-        json!({"kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"], "ownerUIDs": [ACCOUNT_B],
-        "namespaces": {"names": ["machine"]}, "buckets": ["machine-bucket"]}),
-    );
-    let mut flags = vec![
-        "--own-identity".to_owned(),
-        "ecs".to_owned(),
-        "--metadata-address".to_owned(),
-        stage.cloud.address().to_string(),
-    ];
-    let mut asked = Vec::new();
-    for case in WITH_FLAGS {
+    for own in WITH_FLAGS.iter().filter(|case| case.own.is_some()) {
+        let (name, bucket) = (own.name, format!("{}-bucket", own.name));
+        let rule = json!({"namespaces": {"names": [name]}, "credentialSources": ["Operator"],
+            "ownerUIDs": [ACCOUNT_B], "buckets": [bucket]});
+        let of_jobs = json!({"kinds": ["ImageScoreJob"], "granteeUIDs": [ACCOUNT_A], "projects": [format!("project-{name}")]});
+        // One rule lists the images, and one scores them.
+        for change in [
+            json!({"kinds": ["ImmBucketGrant"]}),
+            of_jobs.clone(),
+            merged(&of_jobs, &json!({"assumeRoleARNs": [SCORER]})),
+        ] {
+            stage.allow(merged(&rule, &change));
+        }
+    }
+    let asked = join_all(WITH_FLAGS.iter().map(async |case| {
         let tenant = place.tenant(*case).await;
         let settings = place.conclusion(&tenant, *case).await;
-        let endpoints = settings
-            .iter()
-            .filter(|(name, _)| name.starts_with("--"))
-            .flat_map(|(name, value)| [name.clone(), value.clone()]);
-        flags.extend(endpoints);
-        asked.push((tenant, *case, settings));
-    }
-    let operator = place.operator(flags).await;
-    join_all(
-        asked
-            .iter()
-            .map(|(tenant, case, settings)| follow(tenant, *case, settings)),
-    )
+        (tenant, *case, settings)
+    }))
     .await;
-    assert!(operator.terminate().await.unwrap().success());
+    let flags: Vec<String> = asked
+        .iter()
+        .flat_map(|(_, _, settings)| settings)
+        .filter(|(name, _)| name.starts_with("--"))
+        .flat_map(|(name, value)| [name.clone(), value.clone()])
+        .collect();
+    // An operator has one identity.
+    for own in [Own::Machine, Own::Token] {
+        let operator = place.operator(Some(own), flags.clone()).await;
+        let other = |case: &Case| case.own.is_some_and(|of_case| of_case != own);
+        let followed = asked
+            .iter()
+            .filter(|(tenant, case, _)| !other(case) && tenant.puts().is_empty());
+        join_all(followed.map(|(tenant, case, settings)| follow(tenant, *case, settings))).await;
+        assert!(operator.terminate().await.unwrap().success());
+    }
+    for (tenant, case, _) in asked.iter().filter(|(_, case, _)| case.own.is_some()) {
+        let calls = stage.cloud.calls().into_iter();
+        let keys: Vec<String> = calls
+            .filter(|call| {
+                call.bucket
+                    .as_ref()
+                    .is_some_and(|name| name.starts_with(case.name))
+            })
+            .filter_map(|call| call.access_key_id)
+            .collect();
+        assert!(!keys.is_empty(), "{}", tenant.name);
+        assert!(keys.iter().all(|key| key.starts_with("STS.")), "{keys:?}");
+    }
+    let exchanged = |call: &Call| call.action == "AssumeRoleWithOIDC" && call.status == Some(200);
+    assert!(stage.cloud.calls().iter().any(exchanged));
     stage.finish().await.unwrap();
+}
+
+fn merged(value: &Value, change: &Value) -> Value {
+    let mut merged = value.clone();
+    merge(&mut merged, change);
+    merged
 }

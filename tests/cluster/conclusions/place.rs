@@ -1,5 +1,6 @@
 //! A cluster and a cloud, the command that asks about it, and objects with the values of its conclusion.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +10,30 @@ use imm_harness::official_names::{certificate, proxy_to};
 use imm_harness::{Operator, OperatorOptions, until};
 use serde_json::{Value, json};
 
-use super::cases::Case;
-use crate::support::tenant::{JOB, merge};
-use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition};
+use super::cases::{Case, Own};
+use crate::support::tenant::{GRANT, JOB, merge};
+use crate::support::{ACCOUNT_B, PATIENCE, REGION, Stage, Tenant, condition, oidc};
 
-/// Roles of a chain, and the role of the machine.
+/// Roles of a chain, the role of the machine, and the one that an identity of the bucket owner account assumes to score.
 const ACCOUNTS: &str = r#"
 accounts:
-  - { uid: "1234567890123456", roles: [{ name: chain-start, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }] }
+  - uid: "1234567890123456"
+    roles:
+      - { name: chain-start, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }
+      - { name: scorer, allow: ["imm:*"], trust: { accounts: ["6543210987654321"] } }
   - uid: "6543210987654321"
     roles: [{ name: chain-reader, allow: ["oss:GetObject"], trust: { accounts: ["1234567890123456"] } }, { name: node-role }]
 instance: { region: cn-hangzhou, account: "6543210987654321", role: node-role }
 "#;
+/// The role of the last account but one, in which the operator's own identity scores.
+pub(super) const SCORER: &str = "acs:ram::1234567890123456:role/scorer";
 
 /// A cluster whose operator reaches an emulator by the official names.
 pub(super) struct Place {
     pub(super) stage: Arc<Stage>,
     environment: Vec<(String, String)>,
+    /// What ACK's webhook adds to the environment of a Pod of the operator.
+    webhook: Vec<(String, String)>,
 }
 
 impl Place {
@@ -45,19 +53,42 @@ impl Place {
             ("NO_PROXY", "127.0.0.1".to_owned()),
             ("SSL_CERT_FILE", authority),
         ];
+        let stage = Stage::on_cloud(emulator).await;
         Self {
-            stage: Stage::on_cloud(emulator).await,
+            webhook: webhook(&stage, &folder).await,
+            stage,
             environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
         }
     }
 
-    pub(super) async fn operator(&self, flags: Vec<String>) -> Operator {
+    /// The environment of a process with an identity.
+    fn environment(&self, own: Option<Own>) -> impl Iterator<Item = (String, String)> {
+        let by_token = own == Some(Own::Token);
+        let webhook = self.webhook.iter().filter(move |_| by_token);
+        self.environment.iter().chain(webhook).cloned()
+    }
+
+    /// The flags of a process with an identity.
+    fn flags(&self, own: Option<Own>) -> Vec<String> {
+        let mut flags: Vec<String> = own
+            .into_iter()
+            .flat_map(|own| ["--own-identity".to_owned(), own.name().to_owned()])
+            .collect();
+        if own == Some(Own::Machine) {
+            let address = self.stage.cloud.address().to_string();
+            flags.extend(["--metadata-address".to_owned(), address]);
+        }
+        flags
+    }
+
+    /// Starts an operator with one source of its own identity, or with its folder.
+    pub(super) async fn operator(&self, own: Option<Own>, flags: Vec<String>) -> Operator {
         let mut options = OperatorOptions {
             cloud_url: String::new(),
-            extra_env: self.environment.clone(),
             ..self.stage.options("operator.log")
         };
-        if flags.iter().any(|flag| flag == "--own-identity") {
+        options.extra_env.extend(self.environment(own));
+        if own.is_some() {
             let all = &mut options.extra_args;
             let folder = all
                 .iter()
@@ -65,6 +96,7 @@ impl Place {
                 .unwrap();
             all.drain(folder..=folder + 1);
         }
+        options.extra_args.extend(self.flags(own));
         options.extra_args.extend(flags);
         Operator::start(options).await.unwrap()
     }
@@ -76,7 +108,11 @@ impl Place {
             case.bucket, case.project
         );
         let seed = Seed::from_yaml(&seed).unwrap();
-        let (bucket, project) = (seed.buckets[0].clone(), seed.projects[0].clone());
+        let project = seed.projects[0].clone();
+        let bucket = BucketSeed {
+            policy: case.policy.map(str::to_owned),
+            ..seed.buckets[0].clone()
+        };
         let tenant = Tenant::with_bucket(&self.stage, case.name, bucket.clone()).await;
         let probed = BucketSeed {
             name: format!("{}-probed", case.name),
@@ -103,7 +139,7 @@ impl Place {
     pub(super) async fn conclusion(&self, tenant: &Tenant, case: Case) -> Vec<(String, String)> {
         let folder = tempfile::tempdir().unwrap();
         let manifest = folder.path().join("manifest.yaml");
-        let (grant, job) = (grant(tenant, case), job(tenant));
+        let (grant, job) = (grant(case), job(tenant, case));
         let job = tenant.job("j", &[], &job);
         std::fs::write(&manifest, format!("{}\n---\n{job}", tenant.grant("g", &grant))).unwrap();
         let bucket = format!("{}-probed", case.name);
@@ -113,17 +149,20 @@ impl Place {
             .args(["doctor", "-o", "json", "-f", "manifest.yaml", "--no-mask"])
             .args(["--probe-bucket", &bucket, "--probe-object", "a.jpg"])
             .args(["--i-own", &bucket, "--yes"])
+            .args(case.policy.map(|_| "--with-policy"))
             .args(case.flags)
+            .args(self.flags(case.own))
             .current_dir(folder.path())
             .env_clear()
-            .envs(self.environment.iter().cloned());
-        for (whose, who) in [("GRANT", "owner"), ("JOB", "caller"), ("SOURCE", "owner")] {
+            .envs(self.environment(case.own));
+        let secrets = case.own.is_none();
+        for (whose, who) in [("GRANT", "owner"), ("JOB", "caller"), ("SOURCE", "owner")]
+            .into_iter()
+            .filter(|_| secrets)
+        {
             let name = format!("IMM_OPERATOR_{whose}_ACCESS_KEY");
             command.env(format!("{name}_ID"), tenant.key_id(who));
             command.env(format!("{name}_SECRET"), tenant.secret(who));
-        }
-        if case.flags.contains(&"ecs") {
-            command.args(["--metadata-address", &self.stage.cloud.address().to_string()]);
         }
         let output = tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
@@ -147,23 +186,65 @@ impl Place {
     }
 }
 
-fn grant(_tenant: &Tenant, case: Case) -> Value {
-    if case.flags.contains(&"ecs") {
-        json!({"credentials": {"source": "Operator", "secretRef": null}})
-    } else {
-        json!({})
+/// Returns what ACK's webhook gives a Pod of the operator: a token of its ServiceAccount, and the names of role and provider.
+async fn webhook(stage: &Stage, folder: &Path) -> Vec<(String, String)> {
+    let provider = oidc::provider(stage, "cluster").await;
+    let subject = "system:serviceaccount:imm-system:imm-operator";
+    let [role, provider] = oidc::add_role(stage, "operator", provider, subject);
+    let token = stage
+        .kubectl(&[
+            "create",
+            "token",
+            "imm-operator",
+            "-n",
+            "imm-system",
+            "--audience",
+            oidc::AUDIENCE,
+        ])
+        .await;
+    let file = folder.join("token");
+    std::fs::write(&file, token).unwrap();
+    let all = [
+        ("ROLE_ARN", role),
+        ("OIDC_PROVIDER_ARN", provider),
+        ("OIDC_TOKEN_FILE", file.display().to_string()),
+        ("STS_ENDPOINT", format!("sts-vpc.{REGION}.aliyuncs.com")),
+        ("STS_REGION", REGION.to_owned()),
+        ("VPC_ENDPOINT_ENABLED", "true".to_owned()),
+    ];
+    all.map(|(name, value)| (format!("ALIBABA_CLOUD_{name}"), value))
+        .to_vec()
+}
+
+fn grant(case: Case) -> Value {
+    match case.own {
+        Some(_) => json!({"credentials": {"source": "Operator", "secretRef": null}}),
+        None => json!({}),
     }
 }
 
-fn job(tenant: &Tenant) -> Value {
-    let credentials = json!({"source": "Secret", "secretRef": {"name": "owner"}});
-    json!({"source": {"uris": null, "prefix": {"bucket": tenant.bucket, "prefix": "a", "credentials": credentials}},
-        "budget": {"maxRequests": 10}, "grantRef": {"name": "g"}})
+/// A job that lists its images with the credentials of the owner.
+fn job(tenant: &Tenant, case: Case) -> Value {
+    let (caller, lister) = match case.own {
+        // The identity belongs to the owner, and IMM is called in the account of the project.
+        Some(_) => (
+            json!({"source": "Operator", "secretRef": null, "assumeRole": {"roleARN": SCORER}}),
+            json!({"source": "Operator"}),
+        ),
+        None => (
+            json!({}),
+            json!({"source": "Secret", "secretRef": {"name": "owner"}}),
+        ),
+    };
+    json!({"source": {"uris": null, "prefix": {"bucket": tenant.bucket, "prefix": "a", "credentials": lister}},
+        "credentials": caller, "budget": {"maxRequests": 10}, "grantRef": {"name": "g"}})
 }
 
-/// Applies objects with the values of a conclusion, and waits for the score.
+/// Applies objects with the values of a conclusion, waits for the score, and deletes the grant, after which the policy is as
+/// before.
 pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, String)]) {
-    let (mut of_grant, mut of_job) = (grant(tenant, case), job(tenant));
+    let (mut of_grant, mut of_job) = (grant(case), job(tenant, case));
+    let before = tenant.policy();
     let (mut granted, mut settled) = (true, Duration::ZERO);
     for (name, value) in settings {
         match name.as_str() {
@@ -208,4 +289,10 @@ pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, Str
     assert_eq!(job["status"]["items"]["succeeded"], 1, "{}", case.name);
     // No call was denied before.
     assert_eq!(job["status"]["requests"]["estimatedBillable"], 1, "{}", case.name);
+    if granted {
+        assert_ne!(tenant.policy(), before, "{}", case.name);
+        tenant.delete(GRANT, "g").await;
+        tenant.until_deleted(GRANT, "g").await;
+        assert_eq!(tenant.policy(), before, "{}", case.name);
+    }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use imm_emulator::seed::{AccountSeed, OidcProviderSeed, OidcTrustSeed, RoleSeed, TrustSeed};
-use imm_emulator::{BucketSeed, Seed};
+use imm_emulator::BucketSeed;
+use imm_emulator::seed::OidcProviderSeed;
 use serde_json::{Value, json};
 
 use crate::support::commands::run_printed;
+use crate::support::oidc;
 use crate::support::tenant::GRANT;
 use crate::support::{ACCOUNT_B, REGION, Stage, Tenant, condition};
 
@@ -22,57 +23,15 @@ type Change = fn(&mut OidcProviderSeed);
 
 /// Like `trusted`, with a changed provider.
 async fn trusted_by(tenant: &Tenant, subject: &str, change: Change) -> Value {
-    let stage = &tenant.stage;
     let name = &tenant.name;
-    let discovery = |path| async move {
-        let text = stage.kubectl(&["get", "--raw", path]).await;
-        serde_json::from_str::<Value>(&text).unwrap()
-    };
-    let about = discovery("/.well-known/openid-configuration").await;
-    let mut provider = OidcProviderSeed {
-        name: format!("cluster-{name}"),
-        issuer: about["issuer"].as_str().unwrap().to_owned(),
-        audiences: vec!["sts.aliyuncs.com".to_owned()],
-        jwks: Some(discovery("/openid/v1/jwks").await),
-        ..OidcProviderSeed::default()
-    };
-    let kinds = &provider.jwks.as_ref().unwrap()["keys"][0];
-    assert_eq!(
-        [&kinds["kty"], &kinds["alg"]],
-        ["RSA", "RS256"],
-        "clusters sign with RS256"
-    );
+    let mut provider = oidc::provider(&tenant.stage, &format!("cluster-{name}")).await;
     change(&mut provider);
-    let trust = OidcTrustSeed {
-        provider: provider.name.clone(),
-        subjects: vec![subject.to_owned()],
-    };
-    let role = RoleSeed {
-        name: format!("writer-{name}"),
-        trust: Some(TrustSeed {
-            oidc: vec![trust],
-            ..TrustSeed::default()
-        }),
-        ..RoleSeed::default()
-    };
-    let spec = json!({"source": "ServiceAccount", "secretRef": null, "serviceAccount": {"name": "oss-admin",
-        "roleARN": format!("acs:ram::{ACCOUNT_B}:role/{}", role.name),
-        "oidcProviderARN": format!("acs:ram::{ACCOUNT_B}:oidc-provider/{}", provider.name)}});
-    let account = AccountSeed {
-        uid: ACCOUNT_B.to_owned(),
-        roles: vec![role],
-        oidc_providers: vec![provider],
-        ..AccountSeed::default()
-    };
-    let seed = Seed {
-        accounts: vec![account],
-        ..Seed::default()
-    };
-    stage.cloud.add(seed).unwrap();
+    let [role, provider] = oidc::add_role(&tenant.stage, &format!("writer-{name}"), provider, subject);
     tenant
         .apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "oss-admin", "namespace": name}}).to_string())
         .await;
-    json!({ "credentials": spec })
+    json!({"credentials": {"source": "ServiceAccount", "secretRef": null,
+        "serviceAccount": {"name": "oss-admin", "roleARN": role, "oidcProviderARN": provider}}})
 }
 
 /// Returns the subject of the tenant's own ServiceAccount.

@@ -11,6 +11,7 @@
 pub mod commands;
 pub mod holds;
 pub mod leaks;
+pub mod oidc;
 pub mod play;
 pub mod seen;
 pub mod stage;
