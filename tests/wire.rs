@@ -5,6 +5,7 @@
 mod wire {
     mod formats;
     mod refusals;
+    mod slow;
 
     use std::time::Duration;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use imm_operator::cloud::IMM_DEADLINE;
 use imm_operator::ports::{CloudError, KubeError};
 
 use super::super::fake_world::FakeWorld;
@@ -36,7 +37,8 @@ impl Gate {
                 let arrives = error != Some(Effect::None);
                 (call, arrives.then(|| outside.jobs.serve(call)))
             };
-            pass_time(CALL).await;
+            let slow = self.outside.lock().unwrap().jobs.slow.as_deref() == Some(uri);
+            pass_time(if slow { IMM_DEADLINE } else { CALL }).await;
             self.outside
                 .lock()
                 .unwrap()
@@ -46,7 +48,7 @@ impl Gate {
                 self.doom();
             }
             let failed = || Err(fault.and_then(CloudError::of).unwrap_or_else(no_answer));
-            answer.filter(|_| error.is_none()).unwrap_or_else(failed)
+            answer.filter(|_| error.is_none() && !slow).unwrap_or_else(failed)
         }
         .boxed()
     }

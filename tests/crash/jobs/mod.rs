@@ -1,6 +1,7 @@
 //! Fault injection for jobs, on the machinery of grants.
 
 mod checks;
+mod cloud_stories;
 mod credential_stories;
 mod gate;
 mod plans;

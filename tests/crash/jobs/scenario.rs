@@ -40,7 +40,7 @@ fn listed(count: usize, named: &[(usize, &str)]) -> JobSpec {
     spec(&json!({"uris": uris}), 1_000)
 }
 
-fn with_grant(mut spec: JobSpec) -> JobSpec {
+pub(super) fn with_grant(mut spec: JobSpec) -> JobSpec {
     let name = "a".to_owned();
     spec.grant_ref = Some(GrantRef {
         name,
@@ -50,7 +50,7 @@ fn with_grant(mut spec: JobSpec) -> JobSpec {
 }
 
 /// Adds a grant that is already live; its bucket is not reconciled.
-fn live_grant(o: &mut FakeWorld) {
+pub(super) fn live_grant(o: &mut FakeWorld) {
     o.apply("a", grant(ACCOUNT));
     o.changed = false;
     let grant = o.grants.values_mut().next().unwrap();

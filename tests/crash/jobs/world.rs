@@ -62,10 +62,14 @@ pub struct JobWorld {
     pub accounts_asked: usize,
     /// How many more calls fail, by image.
     pub flaky: BTreeMap<String, usize>,
+    /// An image that IMM does not score before the call is given up.
+    pub slow: Option<String>,
     /// How many more calls are throttled.
     pub throttles: usize,
     /// Whether IMM may not read the images.
     pub denies: bool,
+    /// Whether IMM may read them later, so that a denied call is repeated.
+    pub enforces_late: bool,
     pub ledger: Vec<Sent>,
     /// Number of calls when a scenario recorded it.
     pub recorded_calls: usize,
@@ -350,7 +354,7 @@ impl JobWorld {
         if let Some(kind) = passing {
             return Err(refused(kind));
         }
-        sent.is_final = true;
+        sent.is_final = !self.enforces_late && self.slow.as_ref() != Some(&uri);
         if self.denies {
             return Err(refused(CloudErrorKind::AccessDenied));
         }
