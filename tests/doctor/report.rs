@@ -33,6 +33,34 @@ async fn a_report_without_mask_has_the_names_and_one_with_mask_has_none() {
     assert_eq!(masked.code, open.code);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_one_or_two_characters_is_masked_and_the_sentences_stay() {
+    let world = World::new("", "").await;
+    for prefix in ["a", "ü/", "7"] {
+        let job = JOB.replace("prefix: photos/", &format!("prefix: '{prefix}'"));
+        let manifest = format!("{GRANT}---{job}");
+        let run = world.doctor(&manifest, &["-o", "markdown"], KEYS).await;
+        let hidden = "the grant does not cover every key below oss://bucket-1/prefix-2: widen its";
+        assert!(run.stdout.contains(hidden), "{prefix}: {}", run.stdout);
+        assert!(
+            !run.stdout.contains(&format!("/{prefix}:")),
+            "{prefix}: {}",
+            run.stdout
+        );
+        // The article and the numbers are no names.
+        assert!(
+            run.stdout.contains("OSS rejects a policy that counts as public"),
+            "{prefix}: {}",
+            run.stdout
+        );
+        assert!(
+            run.stdout.contains("1 statement would be added and 0 removed"),
+            "{prefix}: {}",
+            run.stdout
+        );
+    }
+}
+
 /// Returns a report in the documentation.
 fn documented(name: &str) -> String {
     let page = page();

@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::network::host_of;
+use super::short_names::{announces_name, is_word};
 use super::{EndpointFacts, Facts, Service};
 
 /// Shortest run of digits that counts as an account number, wherever it comes from.
 const ACCOUNT_DIGITS: usize = 12;
-
-/// Characters of the shortest name to replace. A shorter one, such as a prefix of one letter, is a word of many sentences, and
-/// identifies nothing.
-const LEAST_NAME: usize = 3;
 
 /// Texts to replace, and what replaces them.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +98,7 @@ impl Mask {
     }
 
     fn add(&mut self, kind: &str, name: &str) {
-        if name.chars().count() < LEAST_NAME || self.names.contains_key(name) {
+        if name.is_empty() || self.names.contains_key(name) {
             return;
         }
         let same = self
@@ -159,7 +156,8 @@ impl Mask {
         }
     }
 
-    /// Replaces all names, the longest first, and every other long number.
+    /// Replaces all names, the longest first, and every other long number. A name that is also a word of many sentences, such as
+    /// a prefix of one letter, is replaced only where the report writes a name.
     pub fn apply(&self, text: &str) -> String {
         let mut names: Vec<(&String, &String)> = self.names.iter().collect();
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
@@ -167,9 +165,12 @@ impl Mask {
         let mut rest = text;
         let mut before = None;
         while let Some(first) = rest.chars().next() {
-            let found = names
-                .iter()
-                .find(|(name, _)| rest.starts_with(name.as_str()) && is_whole(before, name, rest));
+            let ahead = text.get(..text.len() - rest.len()).unwrap_or_default();
+            let found = names.iter().find(|(name, _)| {
+                rest.starts_with(name.as_str())
+                    && is_whole(before, name, rest)
+                    && (!is_word(name) || announces_name(ahead))
+            });
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             let number = digits.len() >= ACCOUNT_DIGITS && before.is_none_or(|c: char| !c.is_alphanumeric());
             let (length, shown) = match found {
@@ -237,6 +238,8 @@ mod tests {
             ("object", "photos/ü/a.jpg"),
             ("prefix", "a"),
             ("prefix", "ü/"),
+            ("credentials", "is"),
+            ("object", "7"),
         ] {
             mask.add(kind, name);
         }
@@ -252,7 +255,20 @@ mod tests {
             ("oss://pics/photos/ü/a.jpg", "oss://bucket-1/object-1"),
             ("photos/ü/b.jpg", "prefix-1b.jpg"),
             ("topics and pics-x", "topics and pics-x"),
-            ("a policy at ü/ is not public", "a policy at ü/ is not public"),
+            (
+                "a policy at ü/ is not public",
+                "a policy at prefix-3 is not public",
+            ),
+            (
+                "every key below oss://pics/a: no",
+                "every key below oss://bucket-1/prefix-2: no",
+            ),
+            ("oss://pics/a/b.jpg", "oss://bucket-1/prefix-2/b.jpg"),
+            (
+                "Secret is: found, and it is one",
+                "Secret credentials-1: found, and it is one",
+            ),
+            ("object 7: 7 calls", "object object-2: 7 calls"),
             ("ü 1234567890123456.", "ü account."),
             (
                 "request id 5F1234567890123456AB",

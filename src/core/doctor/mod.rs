@@ -32,6 +32,7 @@ mod read_back;
 mod report;
 mod restore;
 mod revocation;
+mod short_names;
 mod waiting;
 
 pub use access_log::AccessLog;
