@@ -189,6 +189,10 @@ async fn the_report_says_whether_listed_keys_are_read_as_they_are() {
         "the same with and without encoding-type: 4 keys with special characters (space, +, other ASCII, beyond ASCII)"
     );
     assert!(!assumptions(&report).contains(&assumed));
+    // The page of the check of the source, one for each name of OSS, and the one without an encoding.
+    let lists = world.emulator.calls();
+    let lists = lists.iter().filter(|call| call.action == "ListObjectsV2");
+    assert_eq!(lists.count(), 5);
     // A cloud that encodes each key twice.
     let page = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>photos/a%2520b.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>";
     let twice = FaultAnswer {

@@ -10,13 +10,13 @@ use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::probe::{RenewedKeys, read_image};
 use super::probe_start::{ProbeInput, restore_from_file, start_probe};
-use super::questions::{Asked, Subject, ask};
+use super::questions::{Asked, ListedPage, Subject, ask};
 use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
 use crate::core::doctor::{BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, RestoreOutcome};
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
-use crate::core::job::{SourceSpec, validated_source};
+use crate::core::job::{ListedObject, SourceSpec, validated_source};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, CloudError, ListPosition};
@@ -167,7 +167,7 @@ async fn seen(
         endpoints: reach_all(collector, bucket.as_ref(), source.as_ref(), project.as_ref()).await,
         ..Facts::default()
     };
-    let (mut objects, mut owner) = (None, None);
+    let (mut objects, mut owner, mut page) = (None, None, Vec::new());
     if let (Some(grant), Some(bucket)) = (grant, &bucket) {
         let scope = SessionScope::bucket(&grant.spec.bucket);
         let (credentials, keys) = collector
@@ -193,34 +193,36 @@ async fn seen(
     }
     if let (Some(job), Some(project), Some(source_spec)) = (job, &project, &source_spec) {
         let of_source = source.as_ref().map(|place| (source_spec, place));
-        let (seen, keys) = job_facts(collector, job, project, of_source).await?;
-        if let (Some(place), Some(keys)) = (source, keys) {
+        let (seen, read) = job_facts(collector, job, project, of_source).await?;
+        if let (Some(place), Some(read)) = (source, read) {
             let source = &seen.spec.source;
             let prefix = source.prefix.as_ref().map(|p| p.prefix.clone());
-            objects = Some((place, (prefix.unwrap_or_default(), source.request_payer()), keys));
+            objects = Some((
+                place,
+                (prefix.unwrap_or_default(), source.request_payer()),
+                read.keys,
+            ));
+            page = read.objects;
         }
         facts.job = Some(seen);
     }
     if let Some((bucket, (prefix, payer), keys)) = &objects {
         facts.variants = variants(collector, bucket, (prefix, *payer), keys).await;
     }
-    let of_prefix = objects
-        .as_ref()
-        .filter(|_| facts.job.as_ref().is_some_and(lists_objects));
+    let of_prefix = objects.as_ref().filter(|_| !page.is_empty());
     let asked = Asked {
         subjects: (subjects.0.as_ref(), subjects.1.as_ref()),
         bucket: bucket.as_ref().zip(owner.as_ref()),
-        listed: of_prefix.map(|(bucket, (prefix, payer), keys)| (bucket, prefix.as_str(), *payer, keys)),
+        listed: of_prefix.map(|(bucket, (prefix, payer), keys)| ListedPage {
+            bucket,
+            prefix,
+            payer: *payer,
+            keys,
+            objects: &page,
+        }),
     };
     facts.questions = Box::pin(ask(collector, &facts, asked)).await?;
     Ok(facts)
-}
-
-/// Whether the source of a job is a prefix that has objects.
-fn lists_objects(job: &JobFacts) -> bool {
-    let listed = job.listing.as_ref().and_then(|listing| listing.result.as_ref());
-    let has_objects = listed.is_some_and(|listed| listed.as_ref().is_ok_and(|count| *count > 0));
-    has_objects && job.spec.source.prefix.is_some()
 }
 
 async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &AccessKeys) -> BucketFacts {
@@ -240,13 +242,21 @@ async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &Ac
     }
 }
 
-/// Asks about the job. Returns also the credentials that read its source.
+/// What was read of the source of a job.
+struct ReadSource {
+    /// The credentials that read it.
+    keys: AccessKeys,
+    /// The first page of a prefix.
+    objects: Vec<ListedObject>,
+}
+
+/// Asks about the job. Returns also what was read of its source.
 async fn job_facts(
     collector: &Collector<'_>,
     job: JobSubject,
     project: &ProjectPlace,
     source: Option<(&SourceSpec, &BucketPlace)>,
-) -> Result<(JobFacts, Option<AccessKeys>), String> {
+) -> Result<(JobFacts, Option<ReadSource>), String> {
     let JobSubject {
         namespace,
         spec,
@@ -277,24 +287,33 @@ async fn job_facts(
     let scope = SessionScope::Objects(place.name().to_owned());
     let whose = if own.is_some() { "SOURCE" } else { "JOB" };
     let (obtained, keys) = collector.keys(whose, (&namespace, stored), used, &scope).await?;
-    let result = match &keys {
-        Some(keys) => Some(read_source(collector, &seen.spec.source, (source_spec, place), keys).await),
-        None => None,
+    let credentials = own.is_some().then_some(obtained);
+    let Some(keys) = keys else {
+        seen.listing = Some(ListingFacts {
+            credentials,
+            result: None,
+        });
+        return Ok((seen, None));
     };
+    let read = read_source(collector, &seen.spec.source, (source_spec, place), &keys).await;
+    let objects = read
+        .as_ref()
+        .map(|(_, objects)| objects.clone())
+        .unwrap_or_default();
     seen.listing = Some(ListingFacts {
-        credentials: own.is_some().then_some(obtained),
-        result,
+        credentials,
+        result: Some(read.map(|(count, _)| count)),
     });
-    Ok((seen, keys))
+    Ok((seen, Some(ReadSource { keys, objects })))
 }
 
-/// Lists the first page of a prefix, or reads the first bytes of a manifest.
+/// Lists the first page of a prefix, or reads the first bytes of a manifest. Returns the number of objects, and those of a page.
 async fn read_source(
     collector: &Collector<'_>,
     source: &Source,
     (source_spec, place): (&SourceSpec, &BucketPlace),
     keys: &AccessKeys,
-) -> Result<usize, CloudError> {
+) -> Result<(usize, Vec<ListedObject>), CloudError> {
     if let SourceSpec::Manifest(object) = source_spec
         && let Ok(object) = ObjectPlace::new(object, place.region())
     {
@@ -302,7 +321,7 @@ async fn read_source(
             .cloud
             .read_object(&object, 0..64, None, source.request_payer(), keys, now())
             .await;
-        return read.map(|_| 1);
+        return read.map(|_| (1, Vec::new()));
     }
     let prefix = source.prefix.as_ref().map_or("", |prefix| prefix.prefix.as_str());
     let start = ListPosition::default();
@@ -310,7 +329,7 @@ async fn read_source(
         .cloud
         .list_objects(place, prefix, &start, source.request_payer(), keys, now())
         .await?;
-    Ok(page.objects.len())
+    Ok((page.objects.len(), page.objects))
 }
 
 /// Returns the bucket of a source that has to be read; `None` for images that the job lists.

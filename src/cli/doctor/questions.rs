@@ -8,6 +8,7 @@ use crate::core::doctor::{
 };
 use crate::core::endpoints::variants_of;
 use crate::core::identity::SessionScope;
+use crate::core::job::ListedObject;
 use crate::core::place::BucketPlace;
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, ListPosition};
@@ -21,8 +22,17 @@ pub(super) struct Asked<'a> {
     pub(super) subjects: (Option<&'a Subject>, Option<&'a Subject>),
     /// The bucket of the grant, with its credentials.
     pub(super) bucket: Option<(&'a BucketPlace, &'a AccessKeys)>,
-    /// The bucket and the prefix that the job lists, with the credentials for it.
-    pub(super) listed: Option<(&'a BucketPlace, &'a str, RequestPayer, &'a AccessKeys)>,
+    /// The first page of the prefix that the job lists.
+    pub(super) listed: Option<ListedPage<'a>>,
+}
+
+/// The first page of a prefix, as it was listed.
+pub(super) struct ListedPage<'a> {
+    pub(super) bucket: &'a BucketPlace,
+    pub(super) prefix: &'a str,
+    pub(super) payer: RequestPayer,
+    pub(super) keys: &'a AccessKeys,
+    pub(super) objects: &'a [ListedObject],
 }
 
 /// Asks every question whose credentials are there.
@@ -40,8 +50,8 @@ pub(super) async fn ask(
         found.other_region = other_region(collector, facts, bucket, keys).await;
     }
     found.exchanges = exchanges(collector, facts, asked.subjects).await?;
-    if let Some((bucket, prefix, payer, keys)) = asked.listed {
-        found.listed_keys = listed_keys(collector, bucket, (prefix, payer), keys).await;
+    if let Some(page) = &asked.listed {
+        found.listed_keys = Some(listed_keys(collector, page).await);
     }
     Ok(found)
 }
@@ -154,41 +164,36 @@ async fn exchanges(
     Ok(found)
 }
 
-/// Lists the first page with and without an encoding, and once more if they differ, because objects may have come or gone.
-async fn listed_keys(
-    collector: &Collector<'_>,
-    bucket: &BucketPlace,
-    (prefix, payer): (&str, RequestPayer),
-    keys: &AccessKeys,
-) -> Option<ListedKeys> {
-    let list = async || {
-        let start = ListPosition::default();
-        let cloud = &collector.cloud;
-        let page = cloud
-            .list_objects(bucket, prefix, &start, payer, keys, now())
-            .await;
-        page.map(|page| page.objects)
-    };
-    // Whether the source can be listed at all is another check.
-    let before = list().await.ok()?;
+/// Lists the first page without an encoding, and once more with it if they differ, because objects may have come or gone.
+async fn listed_keys(collector: &Collector<'_>, page: &ListedPage<'_>) -> ListedKeys {
+    let ListedPage {
+        bucket,
+        prefix,
+        payer,
+        keys,
+        objects: before,
+    } = *page;
     let plain = collector
         .cloud
         .plain_keys(bucket, prefix, payer, keys, now())
         .await;
     let plain = match plain {
         Ok(plain) => plain,
-        Err(error) => return Some(ListedKeys::Failed(error)),
+        Err(error) => return ListedKeys::Failed(error),
     };
     let decoded = before.iter().map(|object| object.key.as_deref().ok());
     let found = KeyComparison::of(decoded, &plain);
-    let is_same = before.len() == plain.len() && found.differing == 0;
-    if is_same
-        || list()
-            .await
-            .is_ok_and(|after| after == before && after.len() == plain.len())
-    {
-        Some(ListedKeys::Compared(found))
+    if before.len() == plain.len() && found.differing == 0 {
+        return ListedKeys::Compared(found);
+    }
+    let start = ListPosition::default();
+    let after = collector
+        .cloud
+        .list_objects(bucket, prefix, &start, payer, keys, now())
+        .await;
+    if after.is_ok_and(|after| after.objects == before && before.len() == plain.len()) {
+        ListedKeys::Compared(found)
     } else {
-        Some(ListedKeys::Changed)
+        ListedKeys::Changed
     }
 }
