@@ -176,12 +176,17 @@ impl CallersCluster {
     /// Returns whether a grant of any namespace names a bucket.
     ///
     /// # Errors
-    /// Returns an error if the grants cannot be listed.
+    /// Returns an error if the grants cannot be listed: [`RunError::Refused`] if there is a cluster that does not allow it.
     pub async fn has_grant_of(&self, bucket: &str) -> Result<bool, RunError> {
-        let grants =
-            self.kubernetes.all_grants().await.map_err(|error| {
-                RunError::Cluster(error.describe("list immbucketgrants in all namespaces"))
-            })?;
+        let failed = |error: RequestError| {
+            let why = error.describe("list immbucketgrants in all namespaces");
+            if error.refuses_caller() {
+                RunError::Refused(why)
+            } else {
+                RunError::Cluster(why)
+            }
+        };
+        let grants = self.kubernetes.all_grants().await.map_err(failed)?;
         let names = |grant: &GrantObject| grant.bucket.as_ref().is_some_and(|own| own.name == bucket);
         Ok(grants.iter().any(names))
     }

@@ -84,6 +84,9 @@ pub enum RunError {
     /// The API server cannot be reached, or rejects a request.
     #[error("request to the cluster failed: {0}")]
     Cluster(String),
+    /// The API server answers, and does not let the caller do that.
+    #[error("the cluster refused the request: {0}")]
+    Refused(String),
     /// The cluster is not configured, or does not have the named object.
     #[error("{0}")]
     NotFound(String),

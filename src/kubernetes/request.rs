@@ -60,6 +60,14 @@ impl RequestError {
         self.kind() == KubeError::NotFound
     }
 
+    /// Returns whether the API server does not accept the caller's credentials, or does not allow the request.
+    pub(crate) fn refuses_caller(&self) -> bool {
+        let Self::Kube(kube::Error::Api(status)) = self else {
+            return false;
+        };
+        status.code == 401 || (status.code == 403 && !is_foreign(status))
+    }
+
     /// Describes the failure for the user of a command, who needs `permissions`.
     pub(crate) fn describe(&self, permissions: &str) -> String {
         match self {

@@ -158,21 +158,35 @@ async fn a_probe_without_a_kind_asks_for_access() {
     assert_eq!(check(&run.json(), "probe-access")["level"], "ok");
 }
 
-/// Starts an API server that answers each request with a list of grants of one bucket, or with a refusal. Returns its
-/// kubeconfig.
-async fn api_server(bucket: Option<&str>) -> String {
-    let (status, body) = if let Some(bucket) = bucket {
-        let grant = GRANT.replace("test-bucket-2024", bucket);
-        let grant: serde_json::Value = serde_saphyr::from_str(&grant).unwrap();
-        let list = serde_json::json!({"apiVersion": "immops.dev/v1alpha1", "kind": "ImmBucketGrantList", "metadata": {"resourceVersion": "1"}, "items": [grant]});
-        ("200 OK", list)
-    } else {
-        let refused = serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
-        ("403 Forbidden", refused)
+/// How an API server answers a list of grants.
+#[derive(Clone, Copy, Debug)]
+enum Listing {
+    /// With a grant of this bucket.
+    GrantOf(&'static str),
+    /// With a status of its own.
+    Rejected(&'static str, u16),
+    /// With a page of another server.
+    Page,
+}
+
+/// Starts an API server that answers each request so. Returns its kubeconfig.
+async fn api_server(listing: Listing) -> String {
+    let (status, kind, body) = match listing {
+        Listing::GrantOf(bucket) => {
+            let grant = GRANT.replace("test-bucket-2024", bucket);
+            let grant: serde_json::Value = serde_saphyr::from_str(&grant).unwrap();
+            let list = serde_json::json!({"apiVersion": "immops.dev/v1alpha1", "kind": "ImmBucketGrantList", "metadata": {"resourceVersion": "1"}, "items": [grant]});
+            ("200 OK", "application/json", list.to_string())
+        }
+        Listing::Rejected(status, code) => {
+            let rejected =
+                serde_json::json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code});
+            (status, "application/json", rejected.to_string())
+        }
+        Listing::Page => ("403 Forbidden", "text/html", "<html>no</html>".to_owned()),
     };
-    let body = body.to_string();
     let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -191,21 +205,36 @@ async fn api_server(bucket: Option<&str>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cluster_is_asked_for_grants_of_the_bucket_although_the_caller_owns_it() {
-    for (bucket, code) in [(Some(PROBE_BUCKET), 2), (Some("pics-2024"), 0), (None, 0)] {
+    for (listing, expected) in [
+        (
+            Listing::GrantOf(PROBE_BUCKET),
+            Some("a grant of the cluster names bucket probe-bucket"),
+        ),
+        (Listing::GrantOf("pics-2024"), None),
+        (Listing::Page, None),
+        // There is a cluster, which may have a grant of the bucket.
+        (
+            Listing::Rejected("403 Forbidden", 403),
+            Some("whether a grant of it names bucket probe-bucket must be known before a probe writes"),
+        ),
+        (
+            Listing::Rejected("401 Unauthorized", 401),
+            Some("log in again; whether a grant of it names bucket probe-bucket must be known"),
+        ),
+    ] {
         let world = World::new("", "").await;
-        std::fs::write(world.path("kubeconfig"), api_server(bucket).await).unwrap();
+        std::fs::write(world.path("kubeconfig"), api_server(listing).await).unwrap();
         let flags = flags(&[PROBE, OWN, &["--yes", "--kubeconfig", "kubeconfig"]]);
         let run = run(&world, &both(), &flags).await;
-        assert_eq!(run.code, code, "{bucket:?}: {}{}", run.stdout, run.stderr);
-        let refused = run
-            .stderr
-            .contains("a grant of the cluster names bucket probe-bucket");
-        assert_eq!(
-            (refused, writes(&world) == 0),
-            (code == 2, code == 2),
-            "{}",
+        let refused = expected.is_some();
+        let code = if refused { 2 } else { 0 };
+        assert_eq!(run.code, code, "{listing:?}: {}{}", run.stdout, run.stderr);
+        assert!(
+            run.stderr.contains(expected.unwrap_or_default()),
+            "{listing:?}: {}",
             run.stderr
         );
+        assert_eq!(writes(&world) == 0, refused, "{listing:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::collector::Collector;
 use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, remove_restored, restore, run_probe};
 use super::probe_args::{ProbeArgs, ProbeKind};
 use crate::api::{Grantee, PrincipalForm, ProjectRef};
-use crate::app::CallersCluster;
+use crate::app::{CallersCluster, RunError};
 use crate::cli::escape::escaped;
 use crate::core::condition_builder::counted;
 use crate::core::doctor::{
@@ -242,18 +242,23 @@ async fn check_unused(collector: &Collector<'_>, bucket: &str, grant: &GrantFact
         return Err("--i-own must repeat the name of --probe-bucket".to_owned());
     }
     let is_named = tokio::time::timeout(CLUSTER_PATIENCE, has_grant_of(collector, bucket)).await;
-    match is_named.unwrap_or_else(|_| Err("the cluster does not answer".to_owned())) {
+    let silent = || RunError::Cluster("the cluster does not answer".to_owned());
+    match is_named.unwrap_or_else(|_| Err(silent())) {
         Ok(true) => Err(format!(
             "a grant of the cluster names bucket {bucket}: name another bucket"
         )),
         Ok(false) if is_of_grant => Err(by_grant),
         Ok(false) => Ok(()),
         // The objects are in that cluster, so that it must be asked.
-        Err(error) if collector.cluster.is_some() => Err(error),
+        Err(error) if collector.cluster.is_some() => Err(error.to_string()),
+        // It may have such a grant.
+        Err(error @ RunError::Refused(_)) => Err(format!(
+            "{error}; whether a grant of it names bucket {bucket} must be known before a probe writes: use a kubeconfig that may list immbucketgrants in all namespaces, or none, with --i-own {bucket}, if no cluster has a grant of the bucket"
+        )),
         Err(error) if own.is_some() => {
             eprintln!(
                 "imm-operator doctor: no cluster says whether a grant names the probe bucket ({})",
-                escaped(&error)
+                escaped(&error.to_string())
             );
             Ok(())
         }
@@ -267,15 +272,12 @@ async fn check_unused(collector: &Collector<'_>, bucket: &str, grant: &GrantFact
 ///
 /// # Errors
 /// Returns why the cluster does not say so.
-async fn has_grant_of(collector: &Collector<'_>, bucket: &str) -> Result<bool, String> {
-    let asked = match &collector.cluster {
-        Some(cluster) => cluster.has_grant_of(bucket).await,
-        None => match CallersCluster::connect(&collector.flags.cluster.options()) {
-            Ok(cluster) => cluster.has_grant_of(bucket).await,
-            Err(error) => Err(error),
-        },
-    };
-    asked.map_err(|error| error.to_string())
+async fn has_grant_of(collector: &Collector<'_>, bucket: &str) -> Result<bool, RunError> {
+    if let Some(cluster) = &collector.cluster {
+        return cluster.has_grant_of(bucket).await;
+    }
+    let cluster = CallersCluster::connect(&collector.flags.cluster.options())?;
+    cluster.has_grant_of(bucket).await
 }
 
 /// Refuses a bucket that the credentials of the grant do not own, or in another region than the project.
