@@ -1,10 +1,10 @@
-# Entry points to tests/harness and tests/bench. `make demo KEEP=1` leaves the demo running; `make bench ONLY=B5,B8` runs
+# Entry points to tests/harness and tests/bench. `make demo KEEP=1` leaves the demo running. `make bench ONLY=B5,B8` runs
 # only the named benchmarks. `make histories HOURS=10 SEED=7` plays random histories; `make faults` puts known faults back,
 # one at a time, and demands that the histories find each of them.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 .PHONY: demo test test-release bench histories faults generate book release-dry-run fmt lint
 
-demo: ; @tests/harness/prepare.sh etcd kube-apiserver kubectl helm4 && $(BIN)/imm-harness demo $(if $(KEEP),--keep)
+demo: ; @tools=$$(tests/harness/prepare.sh --demo kube-apiserver kubectl helm4 etcd) && TOOLS_DIR=$$tools $(BIN)/imm-harness demo $(if $(KEEP),--keep)
 test: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test $(STAGES)
 test-release: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test --release $(STAGES)
 bench: ; @tests/bench/run.sh $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(OPERATOR),--operator $(OPERATOR))
