@@ -96,6 +96,10 @@ async fn count_pages(
             Ok(page) => page,
             Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
         };
+        // A trigger came before the requeue that follows the pinning.
+        if page.is_early {
+            return Break(Action::Requeue(NEXT_SECOND));
+        }
         let mut fits = Ok(());
         while !page.items.is_used_up() && fits.is_ok() {
             let batch = page.items.next_batch();

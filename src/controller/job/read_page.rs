@@ -2,7 +2,7 @@
 
 use crate::api::{JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::job::{PageItems, PageUse, SourcePosition, SourceSpec};
+use crate::core::job::{PageItems, PageUse, SourcePosition, SourceSpec, is_listed_early};
 use crate::ports::{AccessKeys, CloudError};
 use crate::runtime::memory_budget::Reservation;
 
@@ -11,6 +11,8 @@ pub(super) struct SourcePage {
     pub(super) items: PageItems,
     /// Position of the next page; `None` at the end.
     pub(super) next: Option<SourcePosition>,
+    /// Whether objects that are part of the job may still be written: the page is read again.
+    pub(super) is_early: bool,
     /// The part of the memory budget that the page of a count occupies.
     _memory: Option<Reservation>,
 }
@@ -21,6 +23,7 @@ impl SourcePage {
         Self {
             items: PageItems::none(),
             next: None,
+            is_early: false,
             _memory: None,
         }
     }
@@ -50,11 +53,13 @@ pub(super) async fn read_page(
                 .await?;
             let as_of = observed.as_of.as_ref();
             let as_of = as_of.map_or_else(|| context.ports.now(), |time| time.0);
+            let listed_at = listing.server_time.unwrap_or_else(|| context.ports.now());
             let (objects, token) = (listing.objects, listing.next);
             let (items, next) = PageItems::listed(prefix, as_of, objects, token, after, purpose);
             Ok(SourcePage {
                 items,
                 next,
+                is_early: is_listed_early(as_of, listed_at),
                 _memory: (purpose == PageUse::Count).then_some(memory),
             })
         }
@@ -73,6 +78,7 @@ pub(super) async fn read_page(
             Ok(SourcePage {
                 items,
                 next,
+                is_early: false,
                 _memory: memory,
             })
         }

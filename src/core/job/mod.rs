@@ -62,7 +62,7 @@ pub use retention::{Retention, after_end, left_by_server_time, retention, select
 pub use run_end::{AfterRun, after_run};
 pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
 pub use score::Score;
-pub use source::{LINE_PART, SourceItem, items_of_lines, items_of_page};
+pub use source::{LINE_PART, SourceItem, is_listed_early, items_of_lines, items_of_page};
 pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown, uncovered_line};
 pub use source_page::{BATCH, PageItems, PageUse, SourcePosition};
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, pinned_source};

@@ -20,6 +20,12 @@ pub struct SourceItem {
     pub reject_code: Option<&'static str>,
 }
 
+/// Whether a page was listed before the second of `as_of` was over: an object that is written in the rest of that second is
+/// part of the job, and this page does not have it.
+pub fn is_listed_early(as_of: Timestamp, listed_at: Timestamp) -> bool {
+    listed_at.as_second() <= as_of.as_second()
+}
+
 /// Returns the items among the objects of a page. Objects modified after `as_of` are not part of the job.
 pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedObject>) -> Vec<SourceItem> {
     let mut found = Vec::new();
@@ -231,6 +237,22 @@ mod tests {
             ..source
         };
         assert!(items_of_page(&png, at(10), page).is_empty());
+    }
+
+    #[test]
+    fn a_page_is_early_until_the_second_is_over() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        for (listed_at, early) in [
+            ("2026-10-01T02:15:00Z", true),
+            ("2026-10-01T02:15:00.999Z", true),
+            ("2026-10-01T02:15:01Z", false),
+        ] {
+            assert_eq!(
+                is_listed_early(at("2026-10-01T02:15:00Z"), at(listed_at)),
+                early,
+                "{listed_at}"
+            );
+        }
     }
 
     #[test]

@@ -352,3 +352,25 @@ fn lists_of_running_jobs_use_a_part_of_the_memory_and_a_further_job_waits() {
         process.kill().await;
     });
 }
+
+#[test]
+fn an_image_of_the_second_of_the_listing_is_part_of_the_job_although_a_trigger_comes_early() {
+    let source = json!({"prefix": {"bucket": BUCKET, "prefix": "p/"}});
+    let world = play(
+        spec(&json!({"source": source})),
+        &[
+            (
+                |o| o.jobs.images = vec!["p/1.jpg".to_owned()],
+                Duration::from_millis(300),
+            ),
+            // An edit triggers the job before the second is over in which its source was pinned.
+            (|_| {}, Duration::from_millis(300)),
+            (|o| o.jobs.images.push("p/2.jpg".to_owned()), 5 * MINUTE),
+        ],
+    );
+    let job = world.jobs.job.unwrap();
+    assert_eq!(
+        job.status.items.map(|items| (items.succeeded, items.total)),
+        Some((2, 2))
+    );
+}
