@@ -106,6 +106,29 @@ mod tests {
     }
 
     #[test]
+    fn only_what_the_removal_needs_is_kept() {
+        let mut deleted = grant(2, 0, true);
+        deleted.spec = serde_json::from_value(json!({
+            "bucket": {"name": "pics", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345"},
+            "credentials": {"source": "Operator"},
+            "allowedConsumers": {"namespaces": vec!["analytics"; 50]},
+        }))
+        .map_err(|error: serde_json::Error| error.to_string());
+        let (small, less) = kept_of(grant(0, 0, true));
+        assert!(small.deleting && less > GRANT_BYTES);
+        let (kept, bytes) = kept_of(deleted.clone());
+        assert_eq!(kept.status, deleted.status);
+        let spec = kept.spec.unwrap();
+        assert_eq!(spec.bucket, deleted.spec.unwrap().bucket);
+        assert_eq!(
+            bytes,
+            GRANT_BYTES + serialized_len(&spec) + serialized_len(&kept.status)
+        );
+        assert!(!serde_json::to_string(&spec).unwrap().contains("analytics"));
+    }
+
+    #[test]
     fn a_status_in_memory_records_no_new_statement() {
         let of = |names: &[&str]| status(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let stored = of(&["1", "2"]);

@@ -66,21 +66,34 @@ pub fn retry_patch(failures: u32, key: &ObjectKey) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn the_patch_needs_names_version_and_finalizers_only() {
-        let mut grant = GrantObject::bare("a", "uid");
+        let mut grant = GrantObject::bare("a", "g");
         grant.resource_version = "7".to_owned();
-        let (kept, without) = needed_by_patch(grant.clone());
-        assert!(kept.spec.is_err());
-        assert_eq!(
-            (&kept.key, &kept.uid, kept.resource_version.as_str()),
-            (&grant.key, &grant.uid, "7")
-        );
+        let (bare, without) = needed_by_patch(grant.clone());
+        grant.spec = serde_json::from_value(json!({
+            "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
+            "grantee": {"accountUID": "12345"},
+            "credentials": {"source": "Operator"},
+        }))
+        .map_err(|error| error.to_string());
+        let spec = grant.spec.clone().unwrap();
+        grant.bucket = Some(spec.bucket.clone());
+        grant.status.observed_generation = Some(3);
+        grant.only_stored.unverified = 1;
         grant.finalizers = vec!["example.com/a".to_owned()];
         let (kept, with) = needed_by_patch(grant);
-        assert_eq!(kept.finalizers.len(), 1);
+        assert!(kept.spec.is_err() && kept.bucket.is_none() && kept.identity.is_none());
+        assert_eq!(kept.status, GrantStatus::default());
+        assert_eq!(kept.only_stored.unverified, 0);
+        assert_eq!(
+            (kept.key, kept.uid, kept.resource_version, kept.finalizers.len()),
+            (bare.key, bare.uid, "7".to_owned(), 1)
+        );
         assert_eq!(with - without, "example.com/a".len() + size_of::<String>());
     }
 

@@ -34,7 +34,7 @@ pub enum WriteResult {
 }
 
 impl WriteResult {
-    /// Returns the result of a write that the API server has refused with an error that is no conflict.
+    /// Returns the result of a write that failed. A conflict that nobody has looked into is tried again.
     pub fn of(error: KubeError) -> Self {
         match error {
             KubeError::NotFound => Self::Gone,
@@ -252,6 +252,7 @@ mod tests {
         let other = job("1", json!({"observedGeneration": 3}));
         let finished = job("1", json!({"completionTime": "2026-10-01T09:58:11Z"}));
         let own = job("1", json!({"observedGeneration": 2}));
+        let recreated = job("2", json!({"observedGeneration": 1}));
         let mut deleted = known.clone();
         deleted.deleting = true;
         for (result, has_phase, failures, stored, next) in [
@@ -261,6 +262,13 @@ mod tests {
                 true,
                 1,
                 Some(&deleted),
+                AfterFailedStore::Gone,
+            ),
+            (
+                WriteResult::Retry,
+                false,
+                1,
+                Some(&recreated),
                 AfterFailedStore::Gone,
             ),
             (
