@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use super::context::Context;
-use super::index::Index;
+use super::index::{Index, WatchedJob};
 use super::leaving::on_deleted;
 use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
@@ -197,20 +197,16 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
             index.complete_grant_list(|key| within(&scope, key))
         }
         (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
-            let key = object.key();
-            let labels = object.labels(
-                "ImageScoreJob",
-                JobReason::ALL.iter().map(|reason| reason.as_str()),
-            );
-            let (token, grant) = (object.change_token(), object.grant_reference());
-            index.upsert_job(
-                &key,
-                &token,
-                grant,
-                object.job_state(),
-                labels,
-                object.has_own_mark(),
-            )
+            let reasons = JobReason::ALL.iter().map(|reason| reason.as_str());
+            let job = WatchedJob {
+                token: object.change_token(),
+                grant: object.grant_reference(),
+                state: object.job_state(),
+                labels: object.labels("ImageScoreJob", reasons),
+                marked: object.has_own_mark(),
+                progress: object.progress(),
+            };
+            index.upsert_job(&object.key(), job, context.ports.now())
         }
         (WatchedKind::Jobs, WatchEvent::Deleted(object)) => index.remove_job(&object.key()),
         (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {

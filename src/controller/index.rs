@@ -4,7 +4,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::digest::ChangeDigest;
+use super::progress_times::{ProgressTimes, ShownProgress};
 use super::queue_key::QueueKey;
 use crate::core::grant::{FinalizerFacts, ObjectKey};
 use crate::runtime::metrics::{Metrics, ObjectLabels};
@@ -47,6 +50,19 @@ pub(super) struct WatchedGrant {
     pub(super) consumers: Vec<String>,
 }
 
+/// A job as a watch shows it.
+#[derive(Clone, Debug)]
+pub(super) struct WatchedJob {
+    pub(super) token: ChangeToken,
+    pub(super) grant: Option<ObjectKey>,
+    pub(super) state: JobState,
+    pub(super) labels: ObjectLabels,
+    /// Whether the started annotation holds the job's own uid.
+    pub(super) marked: bool,
+    /// Digest of what the job shows of its progress.
+    pub(super) progress: ChangeDigest,
+}
+
 /// A grant in the index.
 struct IndexedGrant {
     token: ChangeDigest,
@@ -66,6 +82,7 @@ struct IndexedJob {
     labels: ObjectLabels,
     /// Whether the started annotation holds the job's own uid.
     marked: bool,
+    progress: Option<ShownProgress>,
 }
 
 /// All watched objects.
@@ -76,6 +93,7 @@ pub(super) struct Index {
     /// The jobs that wait for each grant: any number can wait for one, and each is removed in its turn.
     waiting: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     buckets: HashMap<Arc<str>, usize>,
+    progress: ProgressTimes,
     /// Objects that the current list has not returned yet; those left at its end were deleted.
     missing_grants: HashSet<ObjectKey>,
     missing_jobs: HashSet<ObjectKey>,
@@ -90,6 +108,7 @@ impl Index {
             jobs: HashMap::new(),
             waiting: HashMap::new(),
             buckets: HashMap::new(),
+            progress: ProgressTimes::default(),
             missing_grants: HashSet::new(),
             missing_jobs: HashSet::new(),
         }
@@ -160,17 +179,17 @@ impl Index {
     }
 
     /// Adds or updates a job; a finished job waits for no grant. Returns the job if it has to be reconciled.
-    pub(super) fn upsert_job(
-        &mut self,
-        key: &ObjectKey,
-        token: &ChangeToken,
-        grant: Option<ObjectKey>,
-        state: JobState,
-        labels: ObjectLabels,
-        marked: bool,
-    ) -> Vec<QueueKey> {
+    pub(super) fn upsert_job(&mut self, key: &ObjectKey, job: WatchedJob, now: Timestamp) -> Vec<QueueKey> {
+        let WatchedJob {
+            token,
+            grant,
+            state,
+            labels,
+            marked,
+            progress,
+        } = job;
         let grant = grant.filter(|_| state == JobState::Active);
-        let token = ChangeDigest::of(token);
+        let token = ChangeDigest::of(&token);
         // After a restart, thousands of jobs at rest must not be reconciled.
         let old = self.jobs.get(key);
         // The operator adds the started annotation itself: only its removal is a change.
@@ -179,12 +198,17 @@ impl Index {
         });
         self.metrics
             .object_changed(old.map(|old| old.labels), Some(labels));
+        let shown = old.and_then(|old| old.progress);
+        let progress = self
+            .progress
+            .change(&self.metrics, shown, Some((labels, progress, now)));
         self.missing_jobs.remove(key);
         let new = IndexedJob {
             token,
             grant: grant.clone(),
             labels,
             marked,
+            progress,
         };
         let before = self.jobs.insert(key.clone(), new).and_then(|old| old.grant);
         if before != grant {
@@ -206,6 +230,7 @@ impl Index {
             return Vec::new();
         };
         self.metrics.object_changed(Some(job.labels), None);
+        self.progress.change(&self.metrics, job.progress, None);
         self.remove_dependency(job.grant.as_ref(), key);
         vec![QueueKey::Job(key.clone())]
     }

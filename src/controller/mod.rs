@@ -16,6 +16,7 @@ mod job;
 mod leaving;
 mod object_events;
 mod page_limit;
+mod progress_times;
 mod queue_key;
 mod restore_finalizer;
 mod runs;

@@ -56,6 +56,8 @@ pub(crate) struct PartialStatus {
     completion_time: Option<String>,
     observed_generation: Option<i64>,
     conditions: Vec<PartialCondition>,
+    /// The progress of a job, as it is printed.
+    progress: Option<String>,
     /// The ledger of a grant, and the uid of the object that it belongs to.
     owned: StoredLedger,
     ledger_of: Option<String>,
@@ -235,6 +237,11 @@ impl PartialObject {
             spec.into(),
             Value::Object(ledger.into_iter().collect()),
         ))
+    }
+
+    /// Returns a digest of the progress that a job shows.
+    pub(super) fn progress(&self) -> ChangeDigest {
+        ChangeDigest::of(self.status.as_ref().map(|status| &status.progress))
     }
 
     /// Whether the started annotation of a job holds the job's own uid.

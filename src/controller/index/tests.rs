@@ -36,6 +36,19 @@ fn labels(kind: &'static str, reason: &'static str) -> ObjectLabels {
     }
 }
 
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn watched_job(grant: Option<ObjectKey>, state: JobState, reason: &'static str, marked: bool) -> WatchedJob {
+    WatchedJob {
+        token: token(1),
+        grant,
+        state,
+        labels: labels("ImageScoreJob", reason),
+        marked,
+        progress: ChangeDigest::default(),
+    }
+}
+
 fn token(generation: i64) -> ChangeToken {
     ChangeToken {
         generation,
@@ -49,11 +62,8 @@ fn only_a_change_that_consumers_see_wakes_the_waiting_jobs() {
     let job = |index: &mut Index, state| {
         index.upsert_job(
             &key("j"),
-            &token(1),
-            Some(key("g")),
-            state,
-            labels("ImageScoreJob", "Scoring"),
-            false,
+            watched_job(Some(key("g")), state, "Scoring", false),
+            NOW,
         )
     };
     let seen = |index: &mut Index, grant: WatchedGrant| index.upsert_grant(key("g"), grant);
@@ -106,11 +116,8 @@ fn only_consumers_that_may_use_the_grant_are_woken() {
     for namespace in ["n", "listed", "stranger"] {
         index.upsert_job(
             &in_namespace(namespace),
-            &token(1),
-            Some(key("g")),
-            JobState::Active,
-            labels("ImageScoreJob", "Scoring"),
-            false,
+            watched_job(Some(key("g")), JobState::Active, "Scoring", false),
+            NOW,
         );
     }
     let listing = |generation, consumers: &[&str]| WatchedGrant {
@@ -144,11 +151,8 @@ fn objects_missing_from_a_new_list_are_removed() {
     index.upsert_grant(key("old"), grant(1, PROTECTED));
     index.upsert_job(
         &key("j"),
-        &token(1),
-        Some(key("old")),
-        JobState::Active,
-        labels("ImageScoreJob", "Scoring"),
-        false,
+        watched_job(Some(key("old")), JobState::Active, "Scoring", false),
+        NOW,
     );
     index.begin_grant_list(|_| true);
     index.begin_job_list(|_| true);
@@ -208,11 +212,8 @@ fn the_removal_of_the_started_annotation_is_a_change_and_its_addition_is_none() 
     let mut seen = |marked| {
         index.upsert_job(
             &key("j"),
-            &token(1),
-            None,
-            JobState::Active,
-            labels("ImageScoreJob", "Scoring"),
-            marked,
+            watched_job(None, JobState::Active, "Scoring", marked),
+            NOW,
         )
     };
     assert_eq!(seen(false), [QueueKey::Job(key("j"))]);
@@ -227,11 +228,8 @@ fn jobs_that_wait_for_one_grant_are_removed_one_by_one() {
     for number in 0..1_000 {
         index.upsert_job(
             &job(number),
-            &token(1),
-            Some(key("g")),
-            JobState::Active,
-            labels("ImageScoreJob", "WaitingForGrant"),
-            false,
+            watched_job(Some(key("g")), JobState::Active, "WaitingForGrant", false),
+            NOW,
         );
     }
     for number in (0..1_000).filter(|number| *number != 500) {
