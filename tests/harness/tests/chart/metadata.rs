@@ -47,9 +47,12 @@ fn the_crds_of_artifact_hub_are_those_of_the_chart() {
 
 #[test]
 fn the_examples_of_artifact_hub_are_the_samples() {
-    let samples = ["grant", "job"].map(|name| {
+    let mut samples = ["grant", "job"].map(|name| {
         yaml(&std::fs::read_to_string(checkout().join(format!("deploy/samples/{name}.yaml"))).unwrap())
     });
+    // The sample waits for the demo's emulator only; an example that is copied needs the default.
+    let wait = samples[1]["spec"].as_object_mut().unwrap().remove("grantWait");
+    assert_eq!(wait, Some(serde_json::json!({"settleSeconds": 2})));
     assert_eq!(annotation("crdsExamples"), Value::from(samples.to_vec()));
 }
 
@@ -106,6 +109,61 @@ fn icon_and_links_exist() {
         annotations["artifacthub.io/operatorCapabilities"],
         "Deep Insights"
     );
+}
+
+/// Returns the links of the chart's README, which a release packs: Artifact Hub shows it, and has no file beside it.
+fn links() -> (String, Vec<String>) {
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    let targets = readme.split("](").skip(1);
+    let links = targets
+        .map(|rest| rest.split(')').next().unwrap().to_owned())
+        .collect();
+    (readme, links)
+}
+
+#[test]
+fn the_packed_readme_leads_to_pages_that_exist() {
+    let (_, links) = links();
+    assert!(links.len() >= 3, "{links:?}");
+    for link in links {
+        let place = link.strip_prefix("https://github.com/imm-operator/imm-operator/blob/main/");
+        let Some(place) = place else {
+            assert!(link.starts_with("https://") || link.starts_with('#'), "{link}");
+            continue;
+        };
+        let (file, anchor) = place.split_once('#').unwrap_or((place, ""));
+        assert!(checkout().join(file).is_file(), "{link}");
+        let page = std::fs::read_to_string(checkout().join(file)).unwrap();
+        let headings = page.lines().filter(|line| line.starts_with('#'));
+        let anchors = headings.map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .replace(' ', "-")
+        });
+        assert!(
+            anchor.is_empty() || anchors.into_iter().any(|found| found == anchor),
+            "{link}"
+        );
+    }
+}
+
+#[test]
+fn what_a_release_packs_does_not_say_that_there_is_none() {
+    let (mut texts, _) = links();
+    for file in ["values.yaml", "templates/NOTES.txt"] {
+        texts.push_str(&std::fs::read_to_string(chart().join(file)).unwrap());
+    }
+    let texts = texts.split_whitespace().collect::<Vec<_>>().join(" ");
+    for phrase in [
+        "published yet",
+        "until a version is released",
+        "is published",
+        "is released",
+    ] {
+        assert!(!texts.contains(phrase), "{phrase}");
+    }
+    assert!(texts.contains("oci://ghcr.io/imm-operator/charts/imm-operator"));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn assert_says(text: &str, with: &[&str], without: &[&str]) {
 #[test]
 fn the_default_image_is_named_until_another_is_set() {
     let default =
-        "the nodes pull ghcr.io/imm-operator/imm-operator:0.1.0, which exists once version 0.1.0 is released";
+        "the nodes pull ghcr.io/imm-operator/imm-operator:0.1.0, which the release of version 0.1.0 pushes";
     let own = "image: {registry: r.example.com}";
     assert_says(
         default,
