@@ -21,6 +21,7 @@ crds:
   keep: true
   allowDeletion: false
   annotations: {}
+allowSharedNamespace: false
 watchNamespaces: []
 serviceAccount:
   create: true

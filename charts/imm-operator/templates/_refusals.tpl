@@ -74,8 +74,8 @@
 {{/* Refuses namespaces in which many principals can write ConfigMaps and Leases. */}}
 {{- define "imm-operator.sharedNamespaces" -}}
 {{- range $what, $namespace := dict "the release" .Release.Namespace "backups.namespace" .Values.backups.namespace -}}
-{{- if has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease") -}}
-{{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system" $what $namespace) -}}
+{{- if and (not $.Values.allowSharedNamespace) (has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease")) -}}
+{{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system, or set allowSharedNamespace=true if nobody else can write there" $what $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

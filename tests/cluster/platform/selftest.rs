@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Stage, chart};
 
-const POD: &str = "imm-operator-selftest";
 const RULES: &str = "--tenancy-rules=/etc/imm-operator/tenancy/rules.yaml";
 
 /// Starts an operator that takes part in leader election.
@@ -25,15 +24,19 @@ async fn leader(stage: &Stage, log: &str) -> Operator {
     started.await.unwrap()
 }
 
-/// Returns the arguments of the chart's Pod, with the path of the rules on this machine, and further ones.
-async fn arguments(stage: &Stage, more: &[&str]) -> Vec<String> {
+/// Returns the Pod that `helm test` creates.
+async fn test_pod(stage: &Stage) -> Value {
     let hooks = stage
         .plane
         .helm(Helm::Four, &["get", "hooks", "imm-operator", "-n", "imm-system"])
         .await
         .unwrap();
-    let pod: Value = serde_saphyr::from_str(hooks.trim_start_matches("---")).unwrap();
-    assert_eq!(pod["metadata"]["name"], POD);
+    serde_saphyr::from_str(hooks.trim_start_matches("---")).unwrap()
+}
+
+/// Returns the arguments of the chart's Pod, with the path of the rules on this machine, and further ones.
+async fn arguments(stage: &Stage, more: &[&str]) -> Vec<String> {
+    let pod = test_pod(stage).await;
     let spec = &pod["spec"];
     assert_eq!(spec["serviceAccountName"], "imm-operator");
     let container = &spec["containers"][0];
@@ -79,10 +82,13 @@ async fn run(stage: &Stage, more: &[&str]) -> (bool, String) {
 
 /// Waits for the Pod, runs its container, and sets its phase.
 async fn kubelet(stage: &Stage, more: &[&str]) -> String {
+    let pod = test_pod(stage).await;
+    let pod = pod["metadata"]["name"].as_str().unwrap();
+    assert!(pod.starts_with("imm-operator-selftest-"), "{pod}");
     let pending = [
         "get",
         "pod",
-        POD,
+        pod,
         "-n",
         "imm-system",
         "-o",
@@ -105,7 +111,7 @@ async fn kubelet(stage: &Stage, more: &[&str]) -> String {
         .kubectl(&[
             "patch",
             "pod",
-            POD,
+            pod,
             "-n",
             "imm-system",
             "--subresource=status",

@@ -181,7 +181,10 @@ async fn check_24_two_replicas_spread_and_allow_one_disruption() {
         .kubectl(&["apply", "--dry-run=server", "--validate=strict", "-f", &file])
         .await
         .unwrap();
-    assert!(said.contains("pod/imm-operator-selftest created"), "{said}");
+    assert!(
+        said.starts_with("pod/imm-operator-selftest-") && said.contains(" created"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -117,6 +117,42 @@ fn check_24_the_test_pod_can_be_left_out() {
     }
 }
 
+/// Returns the name of the test's Pod with these values.
+fn name(values: &str) -> String {
+    let rendered = objects(&render_values(Helm::Four, values, &[]).unwrap());
+    test_pod(&rendered)["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn another_spec_has_another_name() {
+    let default = name("{}");
+    let (start, digest) = default.rsplit_once('-').unwrap();
+    assert_eq!((start, digest.len()), ("release-imm-operator-selftest", 8));
+    // What can change in place, or is no part of the Pod, changes no name.
+    for values in [
+        "{podAnnotations: {a: b}, podLabels: {a: b}, commonLabels: {c: d}}",
+        "replicaCount: 2",
+        "extraArgs: [--log-level=debug]",
+    ] {
+        assert_eq!(name(values), default, "{values}");
+    }
+    let mut names = BTreeSet::from([default]);
+    for values in [
+        "image: {tag: v2}",
+        "watchNamespaces: [a]",
+        "resources: {limits: {memory: 512Mi}}",
+        "nodeSelector: {a: b}",
+        "serviceAccount: {name: other}",
+    ] {
+        assert!(names.insert(name(values)), "{values}");
+    }
+    let long = name(&format!("fullnameOverride: {}", "a".repeat(63)));
+    assert!(long.len() <= 63, "{long}");
+}
+
 #[test]
 fn metrics_are_tested_where_a_service_reaches_them() {
     let address = |values: &str| {
