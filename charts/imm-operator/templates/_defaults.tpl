@@ -36,6 +36,8 @@ credentials:
   source: ""
   ecsRole: ""
   uri: ""
+rrsa:
+  roleName: ""
 backups:
   namespace: ""
 tenancy:

@@ -92,6 +92,18 @@
 {{- if and (eq $identity.source "uri") (not $identity.uri) (not .Values.extraEnvFrom) (not (include "imm-operator.setsVariable" (list . "ALIBABA_CLOUD_CREDENTIALS_URI"))) -}}
 {{- fail "credentials.source uri needs credentials.uri: set it, or ALIBABA_CLOUD_CREDENTIALS_URI in extraEnv" -}}
 {{- end -}}
+{{- with .Values.rrsa.roleName -}}
+{{- $annotation := get $.Values.serviceAccount.annotations "pod-identity.alibabacloud.com/role-name" -}}
+{{- if not $.Values.serviceAccount.create -}}
+{{- fail (printf "rrsa.roleName needs serviceAccount.create true: set annotation pod-identity.alibabacloud.com/role-name=%s of ServiceAccount %s yourself, and remove rrsa.roleName" . $.Values.serviceAccount.name) -}}
+{{- end -}}
+{{- if and $annotation (ne $annotation .) -}}
+{{- fail (printf "rrsa.roleName %s contradicts role %s in serviceAccount.annotations: remove one of them" . $annotation) -}}
+{{- end -}}
+{{- if or $identity.existingSecret (not (has (include "imm-operator.ownIdentity" $) (list "" "rrsa"))) -}}
+{{- fail "rrsa.roleName excludes another identity (credentials.source, credentials.existingSecret or --own-identity): remove one of them" -}}
+{{- end -}}
+{{- end -}}
 {{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
 {{- if and (index $identity $value) (ne $identity.source $source) -}}
 {{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}

@@ -108,13 +108,31 @@ fn a_grace_period_below_the_time_of_a_call_is_named() {
 fn what_the_webhook_of_ack_needs_is_named() {
     let source = "credentials: {source: rrsa}";
     let role = "serviceAccount: {annotations: {pod-identity.alibabacloud.com/role-name: operator}}";
+    let name = "rrsa: {roleName: operator}";
     let both = format!("{source}\n{role}");
+    let with_name = format!("{source}\n{name}");
+    // The account that others made says nothing about the annotation.
+    let other =
+        "serviceAccount: {create: false, name: a, annotations: {pod-identity.alibabacloud.com/role-name: b}}";
     assert_says(
         "kubectl label namespace imm-system pod-identity.alibabacloud.com/injection=on",
-        &[source, &both, "extraArgs: [--own-identity=rrsa]"],
-        &["{}", role],
+        &[source, &both, "extraArgs: [--own-identity=rrsa]", role, name],
+        &["{}", "rrsa: {roleName: null}", other],
     );
-    assert_says("names no RAM role", &[source], &[&both, "{}"]);
+    assert_says(
+        "names no RAM role: set rrsa.roleName",
+        &[source],
+        &[&both, &with_name, "{}"],
+    );
+}
+
+#[test]
+fn what_deletes_the_crds_is_named() {
+    assert_says(
+        "So does an upgrade of a parent chart that switches this one off",
+        &["crds: {keep: false}"],
+        &["{}", "crds: {enabled: false}"],
+    );
 }
 
 #[test]

@@ -302,6 +302,18 @@ fn values_of_the_pod_win_over_those_of_all_objects() {
 }
 
 #[test]
+fn a_role_of_rrsa_is_an_annotation_of_the_account() {
+    let annotations = |values: &str| {
+        let rendered = rendered(values);
+        only(&rendered, "ServiceAccount")["metadata"]["annotations"].clone()
+    };
+    let role = "pod-identity.alibabacloud.com/role-name";
+    assert_eq!(annotations("{}"), Value::Null);
+    let own = "{rrsa: {roleName: scores}, serviceAccount: {annotations: {a: b}}}";
+    assert_eq!(annotations(own), json!({role: "scores", "a": "b"}));
+}
+
+#[test]
 fn deleting_the_crds_must_be_asked_for() {
     for major in BOTH {
         let refused = render(major, &["--set", "crds.enabled=false,crds.keep=false"]).unwrap_err();
