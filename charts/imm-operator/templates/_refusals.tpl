@@ -7,6 +7,7 @@
 {{- include "imm-operator.firstObjects" . -}}
 {{- include "imm-operator.podRefusals" . -}}
 {{- include "imm-operator.ownSettings" . -}}
+{{- include "imm-operator.flags" . -}}
 {{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
@@ -23,7 +24,8 @@
   "--backup-namespace" "set backups.namespace"
   "--watch-namespaces" "set watchNamespaces"
   "--tenancy-rules" "set tenancy"
-  "--admin-address" "set adminPort" -}}
+  "--admin-address" "set adminPort"
+  "--no-leader-election" "two Pods would write at once, during each update at least: remove it" -}}
 {{- if .Values.credentials.existingSecret -}}
 {{- $_ := set $settings "--credentials-folder" "credentials.existingSecret sets it, so remove one of them" -}}
 {{- end -}}
@@ -41,6 +43,29 @@
 {{- with get $settings $flag -}}
 {{- fail (printf "extraEnv: %s cannot be set here: %s" $name .) -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses arguments with which `imm-operator run` ends at once: of each that is no flag, and of each flag without its value. */}}
+{{- define "imm-operator.flags" -}}
+{{- $known := list "--admin-address" "--oss-endpoint" "--imm-endpoint" "--sts-endpoint" "--network" "--region" "--own-identity"
+  "--credentials-folder" "--namespace" "--lease-name" "--backup-namespace" "--tenancy-rules" "--watch-namespaces"
+  "--no-leader-election" "--leader-name" "--log-format" "--log-level" -}}
+{{- $waiting := "" -}}
+{{- range .Values.extraArgs -}}
+{{- $flag := regexFind "^[^=]*" . -}}
+{{- if and $waiting (not (hasPrefix "-" .)) -}}
+{{- $waiting = "" -}}
+{{- else if $waiting -}}
+{{- fail (printf "extraArgs: %s has no value: write %s=VALUE" $waiting $waiting) -}}
+{{- else if not (has $flag $known) -}}
+{{- fail (printf "extraArgs: %s is no flag of `imm-operator run`, which is the command of the Pod: correct or remove it; `imm-operator run --help` lists the flags" .) -}}
+{{- else if not (contains "=" .) -}}
+{{- $waiting = $flag -}}
+{{- end -}}
+{{- end -}}
+{{- with $waiting -}}
+{{- fail (printf "extraArgs: %s has no value: write %s=VALUE" . .) -}}
 {{- end -}}
 {{- end }}
 
@@ -159,6 +184,39 @@
 {{- end -}}
 {{- $paths = append $paths $path -}}
 {{- end -}}
+{{- range .Values.extraVolumeMounts -}}
+{{- if not (has .name $names) -}}
+{{- fail (printf "extraVolumeMounts: there is no volume named %s, only %s: add it to extraVolumes, or correct the name" .name (join ", " $names)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses tolerations that contradict themselves. */}}
+{{- define "imm-operator.tolerations" -}}
+{{- range .Values.tolerations -}}
+{{- if and (eq (default "" .operator) "Exists") .value -}}
+{{- fail (printf "tolerations: operator Exists excludes value %s: remove the value, or set operator Equal" .value) -}}
+{{- end -}}
+{{- if and (not .key) (ne (default "" .operator) "Exists") -}}
+{{- fail "tolerations: an entry without key needs operator Exists: set it, or name a key" -}}
+{{- end -}}
+{{- if and (hasKey . "tolerationSeconds") (ne (default "" .effect) "NoExecute") -}}
+{{- fail "tolerations: tolerationSeconds needs effect NoExecute: set it, or remove tolerationSeconds" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses rights of the container that it could not use. */}}
+{{- define "imm-operator.privileges" -}}
+{{- $container := default dict .Values.securityContext -}}
+{{- if eq (dig "allowPrivilegeEscalation" "" $container | toString) "false" -}}
+{{- if dig "privileged" false $container -}}
+{{- fail "securityContext.privileged true excludes securityContext.allowPrivilegeEscalation false: the operator needs neither, so remove privileged" -}}
+{{- end -}}
+{{- if has "CAP_SYS_ADMIN" (dig "capabilities" "add" list $container) -}}
+{{- fail "securityContext.capabilities.add CAP_SYS_ADMIN excludes securityContext.allowPrivilegeEscalation false: the operator needs neither, so remove the capability" -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Refuses combinations that the API server or the kubelet refuses later. */}}
@@ -167,6 +225,11 @@
 {{- include "imm-operator.duplicates" . -}}
 {{- include "imm-operator.token" . -}}
 {{- include "imm-operator.requests" . -}}
+{{- include "imm-operator.tolerations" . -}}
+{{- include "imm-operator.privileges" . -}}
+{{- if dig "claims" list (default dict .Values.resources) -}}
+{{- fail "resources.claims needs resourceClaims of the Pod, which this chart does not set: remove resources.claims" -}}
+{{- end -}}
 {{- if and .Values.hostNetwork (eq (toString .Values.hostUsers) "false") -}}
 {{- fail "hostNetwork true excludes hostUsers false: remove one of them" -}}
 {{- end -}}
@@ -176,6 +239,10 @@
 {{- $strategy := default dict .Values.updateStrategy -}}
 {{- if and (eq (dig "type" "" $strategy) "Recreate") (hasKey $strategy "rollingUpdate") -}}
 {{- fail "updateStrategy.type Recreate excludes updateStrategy.rollingUpdate: remove one of them" -}}
+{{- end -}}
+{{- $none := list "0" "0%" -}}
+{{- if and (has (dig "rollingUpdate" "maxSurge" "" $strategy | toString) $none) (has (dig "rollingUpdate" "maxUnavailable" "" $strategy | toString) $none) -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge 0 excludes maxUnavailable 0, because no Pod could be replaced: set one of them to 1" -}}
 {{- end -}}
 {{- $pod := default dict .Values.podSecurityContext -}}
 {{- $container := default dict .Values.securityContext -}}

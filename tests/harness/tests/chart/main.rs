@@ -8,12 +8,14 @@
 )]
 
 mod absent_values;
+mod arguments;
 mod cluster_kinds;
 mod every_value;
 mod metadata;
 mod names;
 mod notes;
 mod options;
+mod pod_values;
 mod selftest;
 mod wrong_values;
 

@@ -2,7 +2,7 @@
 
 use imm_harness::Helm;
 
-use super::{BOTH, render};
+use super::{BOTH, helm, render};
 use crate::rendering::render_values;
 
 /// Values as YAML, and a part of the message.
@@ -174,51 +174,6 @@ const WRONG: &[(&str, &str)] = &[
         "extraEgress",
     ),
     ("networkPolicy: {extraEgress: [{ports: null}]}", "extraEgress"),
-    ("podSecurityContext: {runAsUser: -1}", "runAsUser"),
-    (
-        "podSecurityContext: {supplementalGroups: [-1]}",
-        "supplementalGroups",
-    ),
-    ("securityContext: {runAsGroup: 4294967296}", "runAsGroup"),
-    ("podSecurityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
-    ("securityContext: {runAsUser: 0}", "contradicts runAsNonRoot"),
-    (
-        "{podSecurityContext: {runAsUser: 1000}, securityContext: {runAsUser: 0}}",
-        "contradicts runAsNonRoot",
-    ),
-    ("dnsPolicy: None", "needs dnsConfig.nameservers"),
-    (
-        "{dnsPolicy: None, dnsConfig: {searches: [a]}}",
-        "needs dnsConfig.nameservers",
-    ),
-    (
-        "updateStrategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}",
-        "excludes updateStrategy.rollingUpdate",
-    ),
-    (
-        "extraVolumes: [{name: tenancy, emptyDir: {}}]",
-        "extraVolumes: there is a volume named tenancy",
-    ),
-    (
-        "{extraVolumes: [{name: credentials, emptyDir: {}}], credentials: {existingSecret: a}}",
-        "extraVolumes: there is a volume named credentials",
-    ),
-    (
-        "extraVolumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]",
-        "extraVolumes: there is a volume named a",
-    ),
-    (
-        "extraVolumeMounts: [{name: a, mountPath: /etc/imm-operator/tenancy}]",
-        "the chart's own volume tenancy",
-    ),
-    (
-        "extraVolumeMounts: [{name: a, mountPath: /etc//imm-operator/tenancy/b}]",
-        "the chart's own volume tenancy",
-    ),
-    (
-        "extraVolumeMounts: [{name: a, mountPath: /b}, {name: c, mountPath: /b/}]",
-        "appears twice",
-    ),
     (
         "metrics: {serviceMonitor: {enabled: true, interval: 30s, scrapeTimeout: 1m}}",
         "scrapeTimeout 1m is above metrics.serviceMonitor.interval 30s",
@@ -228,62 +183,29 @@ const WRONG: &[(&str, &str)] = &[
         "scrapeTimeout 1m1ms is above",
     ),
     ("metrics: {podMonitor: {interval: 1s1m}}", "interval"),
-    ("extraArgs: [--lease-name=a]", "set fullnameOverride"),
-    ("extraArgs: [--lease-name, a]", "set fullnameOverride"),
-    ("extraArgs: [--backup-namespace=a]", "set backups.namespace"),
-    ("extraArgs: [-v, --watch-namespaces, a]", "set watchNamespaces"),
-    ("extraArgs: ['--admin-address=[::]:9000']", "set adminPort"),
-    ("extraArgs: [--namespace=a]", "helm --namespace"),
-    ("extraArgs: [--tenancy-rules=/a]", "set tenancy"),
+    ("allowSharedNamespace: default", "allowSharedNamespace"),
+    ("backups: {namespace: default}", "set allowSharedNamespace=true"),
     (
-        "{extraArgs: [--credentials-folder=/a], credentials: {existingSecret: a}}",
-        "extraArgs: --credentials-folder",
+        "{rrsa: {roleName: a}, serviceAccount: {create: false, name: own}}",
+        "pod-identity.alibabacloud.com/role-name=a of ServiceAccount own yourself",
     ),
     (
-        "extraEnv: [{name: IMM_OPERATOR_WATCH_NAMESPACES, value: a}]",
-        "set watchNamespaces",
+        "{rrsa: {roleName: a}, serviceAccount: {annotations: {pod-identity.alibabacloud.com/role-name: b}}}",
+        "rrsa.roleName a contradicts role b in serviceAccount.annotations",
     ),
     (
-        "extraEnv: [{name: IMM_OPERATOR_BACKUP_NAMESPACE, value: a}]",
-        "set backups.namespace",
+        "{rrsa: {roleName: a}, credentials: {source: ecs}}",
+        "rrsa.roleName excludes another identity",
     ),
     (
-        "extraEnv: [{name: IMM_OPERATOR_NAMESPACE, value: a}]",
-        "helm --namespace",
+        "{rrsa: {roleName: a}, extraArgs: [--own-identity=ecs]}",
+        "rrsa.roleName excludes another identity",
     ),
     (
-        "extraEnv: [{name: A, value: b}, {name: A, value: c}]",
-        "extraEnv: there is a variable named A already",
+        "{rrsa: {roleName: a}, credentials: {existingSecret: b}}",
+        "rrsa.roleName excludes another identity",
     ),
-    (
-        "hostAliases: [{ip: 10.0.0.1, hostnames: [a]}, {ip: 10.0.0.1, hostnames: [b]}]",
-        "hostAliases: there is an entry with ip 10.0.0.1 already",
-    ),
-    (
-        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}, \
-         {maxSkew: 2, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]",
-        "there is a constraint with topologyKey a and whenUnsatisfiable DoNotSchedule already",
-    ),
-    (
-        "automountServiceAccountToken: false",
-        "automountServiceAccountToken false needs a token",
-    ),
-    (
-        "{hostNetwork: true, hostUsers: false}",
-        "hostNetwork true excludes hostUsers false",
-    ),
-    (
-        "resources: {requests: {memory: 1Gi}, limits: {memory: 512Mi}}",
-        "resources.requests.memory 1Gi is above resources.limits.memory 512Mi",
-    ),
-    (
-        "resources: {requests: {memory: 257Mi}}",
-        "resources.requests.memory 257Mi is above",
-    ),
-    (
-        "resources: {requests: {cpu: 1}, limits: {cpu: 900m}}",
-        "resources.requests.cpu 1 is above",
-    ),
+    ("rrsa: {roleName: 'acs:ram::1:role/a'}", "roleName"),
     ("unknown: 1", "unknown"),
 ];
 
@@ -304,11 +226,42 @@ const IMPOSSIBLE: &[&str] = &[
     "owner: ['12345']",
 ];
 
+/// Checks that both majors of Helm, in turn, refuse each of the values with its part of the message.
+pub(super) fn assert_refused(wrong: &[(&str, &str)]) {
+    for (number, (values, name)) in wrong.iter().enumerate() {
+        let rendered = render_values(BOTH[number % 2], values, &[]);
+        let refused = rendered.as_ref().is_err_and(|text| text.contains(name));
+        assert!(refused, "{values}: {rendered:?}");
+    }
+}
+
+/// Checks that both majors of Helm, in turn, render each of the values.
+pub(super) fn assert_accepted(right: &[&str]) {
+    for (number, values) in right.iter().enumerate() {
+        let rendered = render_values(BOTH[number % 2], values, &[]);
+        assert!(rendered.is_ok(), "{values}: {rendered:?}");
+    }
+}
+
 #[test]
 fn check_3_wrong_values_are_refused_by_name() {
-    for (number, (values, name)) in WRONG.iter().enumerate() {
-        let refused = render_values(BOTH[number % 2], values, &[]).expect_err(values);
-        assert!(refused.contains(name), "{values}: {refused}");
+    assert_refused(WRONG);
+}
+
+#[test]
+fn a_shared_namespace_must_be_accepted() {
+    for major in BOTH {
+        for namespace in ["default", "kube-system"] {
+            let place = ["template", "release", "--namespace", namespace];
+            let refused = helm(major, &place).unwrap_err();
+            assert!(
+                refused.contains(&format!("must not be in namespace {namespace}"))
+                    && refused.contains("set allowSharedNamespace=true"),
+                "{refused}"
+            );
+            let set = ["--set", "allowSharedNamespace=true"];
+            assert!(helm(major, &[&place[..], &set].concat()).is_ok());
+        }
     }
 }
 
@@ -331,26 +284,14 @@ const RIGHT: &[&str] = &[
     "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 60s}}",
     "metrics: {serviceMonitor: {enabled: true, interval: '', scrapeTimeout: 1h}}",
     "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
-    "extraArgs: [--leader-name=a, --log-level, debug]",
-    "{extraArgs: [--credentials-folder=/a], extraEnv: [{name: A, value: a}, {name: B, value: a}]}",
-    "hostAliases: [{ip: 10.0.0.1, hostnames: [a]}, {ip: 10.0.0.2, hostnames: [a]}]",
-    "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}, \
-     {maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
-    "{automountServiceAccountToken: false, extraVolumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: token}}]}}], \
-     extraVolumeMounts: [{name: a, mountPath: /var/run/secrets/kubernetes.io/serviceaccount/}]}",
-    "{automountServiceAccountToken: false, extraEnv: [{name: KUBECONFIG, value: /a}]}",
-    "{hostNetwork: true, hostUsers: true}",
-    "resources: {requests: {memory: 1Gi, cpu: 1}, limits: {memory: 1024Mi, cpu: 1000m}}",
-    "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
-    "resources: {requests: {memory: 1Ti}, limits: null}",
+    "{allowSharedNamespace: true, backups: {namespace: default}}",
+    "{rrsa: {roleName: a}, serviceAccount: {annotations: {pod-identity.alibabacloud.com/role-name: a}}, credentials: {source: rrsa}}",
+    "{rrsa: {roleName: null}, credentials: {source: ecs}}",
 ];
 
 #[test]
 fn values_that_are_close_to_wrong_ones_are_accepted() {
-    for (number, values) in RIGHT.iter().enumerate() {
-        let rendered = render_values(BOTH[number % 2], values, &[]);
-        assert!(rendered.is_ok(), "{values}: {rendered:?}");
-    }
+    assert_accepted(RIGHT);
 }
 
 #[test]
