@@ -48,7 +48,7 @@ mod grants {
             together merging::pass_role_is_omitted_under_block_public_access,
             together merging::narrowing_the_prefixes_is_one_write_without_a_gap,
             together merging::another_grantee_is_one_write,
-            together validation::a_grant_that_violates_the_schema_is_rejected_with_its_own_message,
+            together validation::check_14_a_grant_that_violates_the_schema_is_rejected_with_its_own_message,
             together validation::credentials_accept_only_the_block_that_matches_their_source,
             together validation::the_bucket_of_a_grant_is_immutable,
             together grammar::plan_and_the_api_server_agree_on_every_manifest,

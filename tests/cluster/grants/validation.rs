@@ -21,7 +21,7 @@ fn made_no_calls(tenant: &Tenant) -> bool {
 }
 
 // G5, G7
-pub async fn a_grant_that_violates_the_schema_is_rejected_with_its_own_message(stage: Arc<Stage>) {
+pub async fn check_14_a_grant_that_violates_the_schema_is_rejected_with_its_own_message(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "schema").await;
     let service_account = json!({"name": "a", "roleARN": "acs:ram::6543210987654321:role/r",
         "oidcProviderARN": "acs:ram::6543210987654321:oidc-provider/p"});

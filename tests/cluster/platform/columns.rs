@@ -58,7 +58,7 @@ fn unexplained(path: &str, schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-pub async fn every_field_is_explained(stage: Arc<Stage>) {
+pub async fn check_13_every_field_is_explained(stage: Arc<Stage>) {
     for plural in ["immbucketgrants", "imagescorejobs"] {
         let name = format!("{plural}.immops.dev");
         let text = stage
@@ -95,7 +95,7 @@ pub async fn every_field_is_explained(stage: Arc<Stage>) {
     );
 }
 
-pub async fn columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<Stage>) {
+pub async fn check_22_columns_fit_a_terminal_and_both_kinds_are_one_category(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "columns").await;
     let (grant, job) = ("photos-to-analytics-2024", "nightly-2024-10-31");
     assert!(

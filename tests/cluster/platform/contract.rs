@@ -34,7 +34,7 @@ pub async fn a_new_object_is_in_progress_before_the_operator_runs(stage: Arc<Sta
 }
 
 // P2
-pub async fn the_observed_generation_follows_a_change_while_failing(stage: Arc<Stage>) {
+pub async fn check_22_the_observed_generation_follows_a_change_while_failing(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "failing").await;
     tenant.set_permissions("owner", Some(&[]));
     tenant.apply(&tenant.grant("failing", &json!({}))).await;

@@ -127,7 +127,7 @@ async fn is(tenant: &Tenant, object: &Value, in_argo: &str, in_flux: &str) {
 }
 
 // P4
-pub async fn tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
+pub async fn check_23_tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "grants-health").await;
     install_expressions(&stage).await;
     let first_read = tenant.hold("GetBucketPolicy", 0, Some(1));
@@ -166,7 +166,7 @@ pub async fn tools_see_the_health_of_a_grant(stage: Arc<Stage>) {
 }
 
 // P4
-pub async fn tools_see_the_health_of_a_job(stage: Arc<Stage>) {
+pub async fn check_23_tools_see_the_health_of_a_job(stage: Arc<Stage>) {
     let tenant = Tenant::new(&stage, "jobs-health").await;
     install_expressions(&stage).await;
     for key in ["a.jpg", "b.jpg"] {

@@ -172,12 +172,12 @@ async fn lives(stage: &Arc<Stage>, helm: Helm, name: &str) {
 }
 
 // P11
-pub async fn helm_3_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
+pub async fn check_19_21_helm_3_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
     lives(&stage, Helm::Three, "lived-three").await;
 }
 
 // P11
-pub async fn helm_4_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
+pub async fn check_19_21_helm_4_upgrades_the_crds_and_keeps_every_object(stage: Arc<Stage>) {
     lives(&stage, Helm::Four, "lived-four").await;
 }
 

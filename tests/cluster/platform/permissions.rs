@@ -142,7 +142,7 @@ async fn given(stage: &Stage) -> BTreeSet<String> {
 }
 
 // P7, D10
-pub async fn the_permissions_of_the_chart_are_sufficient_and_minimal(stage: Arc<Stage>) {
+pub async fn check_17_the_permissions_of_the_chart_are_sufficient_and_minimal(stage: Arc<Stage>) {
     // In a cluster of its own, where no other test requests what is forbidden.
     let stage = stage.another(Helm::Four, &chart()).await;
     everything_asked(&stage).await;

@@ -24,7 +24,7 @@ async fn can(plane: &ControlPlane, question: &str) -> bool {
 }
 
 #[tokio::test]
-async fn both_majors_install_wait_and_uninstall() {
+async fn check_16_24_both_majors_install_wait_and_uninstall() {
     let plane = two_nodes().await.unwrap();
     let chart = chart();
     for helm in [Helm::Three, Helm::Four] {

@@ -47,7 +47,7 @@ fn a_variable_of_the_user_replaces_the_charts_own() {
 }
 
 #[test]
-fn a_disruption_budget_needs_two_pods() {
+fn check_24_a_disruption_budget_needs_two_pods() {
     let budget = |values: &str| {
         let rendered = rendered(values);
         let found = rendered

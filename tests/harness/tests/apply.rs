@@ -1,0 +1,109 @@
+//! What the chart renders, applied with kubectl on a real API server, and what the notes of a release say
+//! about its namespace.
+
+#![expect(clippy::unwrap_used, reason = "a failing test panics")]
+
+use imm_harness::{ControlPlane, Helm, Options};
+use serde_json::{Value, json};
+
+mod rendering;
+
+use rendering::{BOTH, chart, objects, only, render};
+
+const RESTRICTED: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: imm-system, labels: \
+                          {pod-security.kubernetes.io/enforce: restricted}}}";
+
+/// Starts a control plane that has the namespace of the release, which enforces Pod Security `restricted`.
+async fn plane() -> ControlPlane {
+    let options = Options {
+        controllers: false,
+        nodes: false,
+        audit: false,
+    };
+    let plane = ControlPlane::start(options).await.unwrap();
+    plane.apply(RESTRICTED).await.unwrap();
+    plane
+}
+
+/// Applies text on the server's side, and returns what kubectl says.
+async fn apply(plane: &ControlPlane, text: &str) -> Result<String, String> {
+    let file = plane.folder().join("applied.yaml");
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let apply = ["apply", "--server-side", "--validate=strict", "-f", &file];
+    plane.kubectl(&apply).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn what_is_rendered_can_be_applied_again_after_a_change() {
+    let plane = plane().await;
+    let mut pods = 0;
+    for major in BOTH {
+        for values in [&[][..], &["--set", "image.tag=v2,watchNamespaces={imm-system}"]] {
+            let rendered = render(major, values).unwrap();
+            for _ in 0..2 {
+                apply(&plane, &rendered).await.unwrap();
+            }
+            pods += 1;
+        }
+    }
+    let query = ["get", "pods", "-n", "imm-system", "-o", "name"];
+    let found = plane.kubectl(&query).await.unwrap();
+    assert_eq!((found.lines().count(), pods), (2, 4), "{found}");
+}
+
+#[tokio::test]
+async fn check_16_the_default_meets_pod_security_restricted() {
+    let plane = plane().await;
+    let rendered = objects(&render(Helm::Four, &[]).unwrap());
+    let account = only(&rendered, "ServiceAccount").to_string();
+    apply(&plane, &account).await.unwrap();
+    let template = &only(&rendered, "Deployment")["spec"]["template"];
+    let pod = |name: &str, spec: &Value| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "imm-system"}, "spec": spec})
+            .to_string()
+    };
+    apply(&plane, &pod("operator", &template["spec"])).await.unwrap();
+    apply(&plane, &only(&rendered, "Pod").to_string()).await.unwrap();
+    let mut open = template["spec"].clone();
+    open["containers"][0]["securityContext"] = json!({});
+    let refused = apply(&plane, &pod("open", &open)).await.unwrap_err();
+    assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_notes_say_whether_the_label_for_rrsa_is_missing() {
+    let plane = plane().await;
+    let chart = chart().display().to_string();
+    let release = ["imm-operator", &chart, "-n", "imm-system"];
+    let label = "pod-identity.alibabacloud.com/injection";
+    let notes = async |verb: &str, major, values: &[&str]| {
+        let args = [&[verb], &release[..], values].concat();
+        let notes = plane.helm(major, &args).await.unwrap();
+        notes.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let role = ["--set", "rrsa.roleName=scores"];
+    for major in BOTH {
+        let missing = notes("install", major, &role).await;
+        assert!(
+            missing.contains("WARNING: namespace imm-system lacks a label")
+                && missing.contains(&format!("kubectl label namespace imm-system {label}=on")),
+            "{missing}"
+        );
+        assert!(
+            !notes("upgrade", major, &["--set", "rrsa.roleName="])
+                .await
+                .contains(label)
+        );
+        let labelled = format!("{label}=on");
+        let set = ["label", "namespace", "imm-system", &labelled, "--overwrite"];
+        plane.kubectl(&set).await.unwrap();
+        let complete = notes("upgrade", major, &role).await;
+        assert!(!complete.contains(label), "{complete}");
+        let other = format!("{label}=off");
+        let set = ["label", "namespace", "imm-system", &other, "--overwrite"];
+        plane.kubectl(&set).await.unwrap();
+        let uninstall = ["uninstall", "imm-operator", "-n", "imm-system"];
+        plane.helm(major, &uninstall).await.unwrap();
+    }
+}
