@@ -1,4 +1,4 @@
-//! Generated files: the CRDs in `crds/`, the chart's copies, the manifest for installation without Helm, what follows from
+//! Generated files: the CRDs in `crds/`, the chart's copies, the manifests for installation without Helm, what follows from
 //! the chart's values, and the reference pages of the book. A test generates the files again and compares them.
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,10 @@ const NAMESPACE: &str = "imm-system";
 const CHART_HEAD: &str = "{{- /* Generated from the Rust types by `make generate`: change those. */}}
 {{- include \"imm-operator.prepare\" . -}}
 {{- if .Values.crds.enabled -}}
+";
+
+const CRDS_HEAD: &str = "# The CRDs without the operator: kubectl apply --server-side -f crds.yaml
+# Generated from the Rust types by `make generate`: change those.
 ";
 
 const MANIFEST_HEAD: &str = "# The operator without Helm: kubectl apply --server-side -f install.yaml
@@ -100,11 +104,8 @@ pub async fn generated(printed: &Printed) -> Result<Vec<Generated>> {
             text: copy,
         });
     }
-    let text = install_manifest(&files).await?;
-    files.push(Generated {
-        path: "deploy/install.yaml".into(),
-        text,
-    });
+    let manifests = manifests(&documents(&printed.definitions), &files).await?;
+    files.extend(manifests);
     files.extend(reference_pages(printed)?);
     Ok(files)
 }
@@ -211,8 +212,38 @@ fn chart_copy(definition: &str) -> Result<String> {
     ))
 }
 
-/// Renders a copy of the chart with the given CRDs as a plain manifest.
-async fn install_manifest(files: &[Generated]) -> Result<String> {
+/// Generates the manifests for installation without Helm: with `kubectl apply -f` and with Kustomize.
+async fn manifests(definitions: &[&str], files: &[Generated]) -> Result<Vec<Generated>> {
+    let install = MANIFEST_HEAD.to_owned() + &plain(files, &[]).await?;
+    let budget = [
+        "--set",
+        "replicaCount=2",
+        "--show-only",
+        "templates/poddisruptionbudget.yaml",
+    ];
+    let budget = plain(files, &budget).await?;
+    let budget = budget.trim().trim_start_matches("---").trim();
+    let file = |name: &str, text: String| Generated {
+        path: format!("deploy/{name}").into(),
+        text,
+    };
+    Ok(vec![
+        file(
+            "crds.yaml",
+            format!("{CRDS_HEAD}{}\n", definitions.join("\n---\n")),
+        ),
+        file("install.yaml", install.clone()),
+        // Kustomize reads no file outside the folder of a kustomization.
+        file("kustomize/base/install.yaml", install),
+        file(
+            "kustomize/overlays/high-availability/poddisruptionbudget.yaml",
+            format!("# Generated from the chart by `make generate`: change that.\n{budget}\n"),
+        ),
+    ])
+}
+
+/// Renders a copy of the chart with the given CRDs and further arguments, without what is specific to Helm.
+async fn plain(files: &[Generated], more: &[&str]) -> Result<String> {
     let folder =
         tempfile::tempdir().map_err(HarnessError::io("creating a folder for a copy of the chart"))?;
     copy(&checkout().join(CHART), &folder.path().join(CHART))?;
@@ -230,6 +261,7 @@ async fn install_manifest(files: &[Generated]) -> Result<String> {
         "--skip-tests",
     ];
     let command = clients::command(Tool::Helm4, Path::new("/dev/null"), folder.path())?;
+    let args = [&args[..], more].concat();
     let rendered = clients::run(command, "helm4", &args, None).await?;
     let ours = rendered.lines().filter(|line| {
         let line = line.trim_start();
@@ -237,7 +269,7 @@ async fn install_manifest(files: &[Generated]) -> Result<String> {
             .iter()
             .any(|start| line.starts_with(start))
     });
-    Ok(ours.fold(MANIFEST_HEAD.to_owned(), |text, line| text + line + "\n"))
+    Ok(ours.fold(String::new(), |text, line| text + line + "\n"))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -297,15 +329,21 @@ spec:
             ..Printed::default()
         };
         let files = generated(&printed).await.unwrap();
-        let manifest = files
-            .iter()
-            .find(|file| file.path.ends_with("deploy/install.yaml"))
-            .unwrap();
-        let manifest = &manifest.text;
+        let text = |name: &str| {
+            let found = files.iter().find(|file| file.path.ends_with(name));
+            &found.unwrap().text
+        };
+        let manifest = text("deploy/install.yaml");
         assert!(manifest.contains("braces {{ of a template }}"), "{manifest}");
         assert!(
             manifest.contains("kind: Deployment") && !manifest.contains("helm.sh"),
             "{manifest}"
+        );
+        assert_eq!(text("deploy/kustomize/base/install.yaml"), manifest);
+        let definitions = text("deploy/crds.yaml");
+        assert!(
+            definitions.ends_with(&format!("those.\n{}\n", printed.definitions)),
+            "{definitions}"
         );
     }
 }

@@ -1,8 +1,9 @@
-//! What the chart renders, applied with kubectl on a real API server, and what the notes of a release say
+//! What the chart and `deploy/kustomize` render, applied with kubectl on a real API server, and what the notes of a release say
 //! about its namespace.
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
+use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, Helm, Options};
 use serde_json::{Value, json};
 
@@ -69,6 +70,37 @@ async fn check_16_the_default_meets_pod_security_restricted() {
     open["containers"][0]["securityContext"] = json!({});
     let refused = apply(&plane, &pod("open", &open)).await.unwrap_err();
     assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_kustomization_and_the_crds_alone_are_accepted() {
+    let plane = plane().await;
+    let deploy = checkout().join("deploy");
+    let file = deploy.join("crds.yaml").display().to_string();
+    let apply = ["apply", "--server-side", "--validate=strict"];
+    let said = plane
+        .kubectl(&[&apply[..], &["-f", &file]].concat())
+        .await
+        .unwrap();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    for folder in ["base", "overlays/rrsa", "overlays/high-availability"] {
+        let folder = deploy.join("kustomize").join(folder).display().to_string();
+        let dry = ["--dry-run=server", "-k", &folder];
+        let said = plane.kubectl(&[&apply[..], &dry].concat()).await.unwrap();
+        for line in ["namespace/imm-system", "deployment.apps/imm-operator"] {
+            assert!(
+                said.contains(&format!("{line} serverside-applied")),
+                "{folder}: {said}"
+            );
+        }
+        // What it renders is what is stored: a second apply changes nothing.
+        plane
+            .kubectl(&[&apply[..], &["-k", &folder]].concat())
+            .await
+            .unwrap();
+        let difference = plane.kubectl(&["diff", "--server-side", "-k", &folder]).await;
+        assert_eq!(difference.unwrap(), "", "{folder}");
+    }
 }
 
 #[tokio::test]

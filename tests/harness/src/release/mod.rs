@@ -88,7 +88,9 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     package_chart(place.path(), &output.join(&chart)).await?;
 
     write(&output.join("RELEASE-NOTES.md"), &notes)?;
-    copy(&root.join("deploy/install.yaml"), &output.join("install.yaml"))?;
+    for name in ["install.yaml", "crds.yaml"] {
+        copy(&root.join("deploy").join(name), &output.join(name))?;
+    }
     write(
         &output.join("imm.yaml"),
         &filled(&read("deploy/krew/imm.yaml")?, VERSION, &archives)?,
@@ -98,6 +100,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
         chart,
         "RELEASE-NOTES.md".to_owned(),
         "install.yaml".to_owned(),
+        "crds.yaml".to_owned(),
         "imm.yaml".to_owned(),
     ]);
     names.sort();

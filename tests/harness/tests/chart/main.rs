@@ -11,6 +11,7 @@ mod absent_values;
 mod arguments;
 mod cluster_kinds;
 mod every_value;
+mod kustomize;
 mod metadata;
 mod names;
 mod notes;
