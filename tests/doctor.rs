@@ -7,6 +7,8 @@ mod doctor {
     mod assumptions;
     mod attribution;
     mod follow;
+    mod forms;
+    mod forms_ends;
     mod further_endpoints;
     mod limits;
     mod limits_roles;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::classify;
 use super::client::{Cloud, HttpResponse};
 use super::error_text::RequestNames;
-use super::oss_policy::{bucket_call, error_of};
+use super::oss_policy::{OssCall, bucket_call, error_of};
 use crate::core::doctor::{AnswerFormat, AnswerHead};
 use crate::core::place::BucketPlace;
 use crate::core::validate::check_region;
@@ -36,6 +36,24 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<AnswerHead, CloudError> {
         let call = bucket_call(Method::GET, bucket, setting, now);
+        Ok(head_of_oss(&self.send_oss(keys, call).await?))
+    }
+
+    /// Replaces the policy of a bucket, and returns how the answer looks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn answer_to_policy(
+        &self,
+        bucket: &BucketPlace,
+        text: &str,
+        keys: &AccessKeys,
+        signed_at: Timestamp,
+    ) -> Result<AnswerHead, CloudError> {
+        let call = OssCall {
+            body: Some(text),
+            ..bucket_call(Method::PUT, bucket, "policy", signed_at)
+        };
         Ok(head_of_oss(&self.send_oss(keys, call).await?))
     }
 }

@@ -136,6 +136,7 @@ pub(super) fn target(world: &World, with_policy: bool) -> ProbeTarget<'static> {
         bucket: BucketPlace::new(PROBE_BUCKET, REGION).unwrap(),
         owner_uid: ACCOUNT_B.to_owned(),
         owner_keys: RenewedKeys::new(keys("LTAI5tPolicy", "canary-policy")),
+        other_keys: Some(RenewedKeys::new(keys("LTAI5tScorer", "canary-scorer"))),
         project: project("immtest"),
         caller_keys: RenewedKeys::new(keys("LTAI5tScorer", "canary-scorer")),
         narrow_keys: None,

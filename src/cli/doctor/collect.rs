@@ -9,7 +9,9 @@ use super::collector::Collector;
 use super::endpoints::{reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::probe::{RenewedKeys, read_image};
-use super::probe_start::{ProbeInput, restore_from_file, start_probe};
+use super::probe_args::ProbeKind;
+use super::probe_conditions::ProbeInput;
+use super::probe_start::{restore_from_file, start_probe};
 use super::questions::{Asked, ListedPage, Subject, ask};
 use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
 use crate::app::{CallersCluster, OperatorIdentity};
@@ -128,11 +130,20 @@ async fn probe_with(
     let owner = source("GRANT", &of_grant, &grant.spec.credentials, &of_bucket)?;
     let caller = source("JOB", &of_job, &job.spec.credentials, &of_project)?;
     let narrow = caller.with_scope(SessionScope::Objects(bucket.to_owned()));
+    let account = job.account.as_ref().and_then(|account| account.as_ref().ok());
+    let is_other = account.is_some_and(|account| *account != grant.spec.bucket.owner_uid);
+    let other = if is_other && collector.flags.probe.probe == ProbeKind::Forms {
+        // In a session for the project, its own policy would refuse the write before OSS looks.
+        Some(source("JOB", &of_job, &job.spec.credentials, &of_bucket)?)
+    } else {
+        None
+    };
     let input = ProbeInput {
         grant: &grant,
         job: &job,
         owner_keys: RenewedKeys::new(owner),
         caller_keys: RenewedKeys::new(caller),
+        other_keys: other.map(RenewedKeys::new),
         narrow_keys: narrow.map(RenewedKeys::new),
     };
     start_probe(collector, input, facts).await

@@ -7,13 +7,16 @@ mod clock;
 mod collect;
 mod collector;
 mod endpoints;
+mod guarded_policy;
 mod input;
 mod policy_before;
 mod pre_image;
 pub mod probe;
 mod probe_args;
+mod probe_conditions;
 mod probe_keys;
 mod probe_start;
+mod probe_target;
 mod questions;
 mod read_back;
 

@@ -6,7 +6,7 @@ use super::limits::LimitsFindings;
 use super::limits_checks::{described, rate};
 use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
-use super::{AccessLogFacts, DenyFindings, Facts, ListedKeys, QuestionFacts};
+use super::{AccessLogFacts, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts};
 use crate::core::condition_builder::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
@@ -57,6 +57,9 @@ pub(super) fn wrong_assumptions(facts: &Facts) -> Vec<WrongAssumption> {
     found.extend(about_questions(&facts.questions));
     if let Some(limits) = &facts.limits {
         found.extend(about_limits(&limits.findings));
+    }
+    if let Some(forms) = &facts.forms {
+        found.extend(about_forms(&forms.findings));
     }
     found
 }
@@ -209,6 +212,20 @@ fn about_questions(asked: &QuestionFacts) -> Vec<WrongAssumption> {
         ));
     }
     list
+}
+
+fn about_forms(found: &FormsFindings) -> Vec<WrongAssumption> {
+    let differs = found.answers.iter().filter_map(|(form, answer)| {
+        let (assumption, is_accepted) = form.documented()?;
+        let (_, what) = form.described();
+        let seen = if answer.is_accepted {
+            format!("OSS accepted {what}")
+        } else {
+            format!("OSS refused {what} with {}", answer.answer)
+        };
+        (answer.is_accepted != is_accepted).then(|| wrong(POLICY_PAGE, assumption, seen))
+    });
+    differs.collect()
 }
 
 fn about_limits(found: &LimitsFindings) -> Vec<WrongAssumption> {

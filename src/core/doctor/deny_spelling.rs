@@ -105,7 +105,7 @@ impl DenyProbe {
                 }
             }
             ProbeAnswer::WriteFailed(error) => self.on_failed_write(error),
-            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) => {
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) | ProbeAnswer::Put(_) => {
                 self.next = ProbeStep::Score;
             }
             ProbeAnswer::Scored(after) => {
@@ -268,6 +268,7 @@ mod tests {
                     }
                 }
                 other @ (ProbeStep::WriteWithPassRole(_)
+                | ProbeStep::Put(_)
                 | ProbeStep::ReadBack
                 | ProbeStep::Remove
                 | ProbeStep::Try(_)

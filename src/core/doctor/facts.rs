@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{AccessLog, LimitsFindings, ProbeFindings, QuestionFacts, RestoreOutcome};
+use super::{AccessLog, FormsFindings, LimitsFindings, ProbeFindings, QuestionFacts, RestoreOutcome};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
@@ -27,6 +27,8 @@ pub struct Facts {
     pub probe: Option<ProbeFacts>,
     /// The probe of the limits, if there was one.
     pub limits: Option<LimitsFacts>,
+    /// The probe of unusual policies, if there was one.
+    pub forms: Option<FormsFacts>,
     /// An access log of the bucket.
     pub access_log: Option<AccessLogFacts>,
 }
@@ -68,6 +70,19 @@ pub struct LimitsFacts {
     pub keys: Vec<String>,
     /// What was found out.
     pub findings: LimitsFindings,
+    /// How putting the policy back ended.
+    pub outcome: RestoreOutcome,
+    /// The file with the policy from before.
+    pub file: String,
+}
+
+/// A probe of unusual policies that has ended.
+#[derive(Clone, Debug)]
+pub struct FormsFacts {
+    /// The bucket that was named for it.
+    pub bucket: String,
+    /// What was found out.
+    pub findings: FormsFindings,
     /// How putting the policy back ended.
     pub outcome: RestoreOutcome,
     /// The file with the policy from before.

@@ -272,7 +272,7 @@ impl ProbePlan for LimitsProbe {
             ProbeAnswer::Scored(after) => self.on_answer(&Ok(()), after),
             ProbeAnswer::ScoreFailed(error, after) => self.on_answer(&Err(error), after),
             ProbeAnswer::Burst(answers) => self.on_burst(&answers),
-            ProbeAnswer::Paused | ProbeAnswer::ReadBack(_) => self.try_current(),
+            ProbeAnswer::Paused | ProbeAnswer::ReadBack(_) | ProbeAnswer::Put(_) => self.try_current(),
         }
     }
 

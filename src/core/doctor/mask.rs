@@ -87,6 +87,10 @@ impl Mask {
                 mask.add("object", key);
             }
         }
+        if let Some(forms) = &facts.forms {
+            mask.add("bucket", &forms.bucket);
+            mask.add("file", &forms.file);
+        }
         mask
     }
 

@@ -12,6 +12,8 @@ mod check;
 mod conclusion;
 mod deny_spelling;
 mod facts;
+mod forms;
+mod forms_checks;
 mod further_endpoints;
 mod job;
 mod limits;
@@ -21,6 +23,7 @@ mod mask;
 mod network;
 mod own_policy;
 mod pass_role;
+mod policy_form;
 mod probe;
 mod probe_checks;
 mod probe_findings;
@@ -43,17 +46,19 @@ pub use assumptions::WrongAssumption;
 pub use check::{Check, Level, Setting};
 pub use deny_spelling::DenyFindings;
 pub use facts::{
-    AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, GrantFacts, JobFacts, LimitsFacts,
-    ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts,
+    AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, FormsFacts, GrantFacts, JobFacts,
+    LimitsFacts, ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts,
 };
+pub use forms::{FormsFindings, FormsProbe, PairAnswers, PutAnswer};
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use listed_keys::{KeyComparison, ListedKeys};
 pub use mask::Mask;
 pub use own_policy::{SecondStatement, own_policy};
+pub use policy_form::{FormPlace, PolicyForm};
 pub use probe::Probe;
 pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
 pub use probe_sequence::{FurtherQuestions, ProbeSequence};
-pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
+pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
 pub use public_policy::is_open;
 pub use questions::{Answered, OtherAccount, OtherRegion, QuestionFacts};
 pub use read_back::ReadBack;

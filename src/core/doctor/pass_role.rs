@@ -97,7 +97,7 @@ impl PassRoleProbe {
                     self.next = ProbeStep::Finish;
                 }
             }
-            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) => {
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) | ProbeAnswer::Put(_) => {
                 self.next = ProbeStep::Score;
             }
         }

@@ -149,7 +149,9 @@ impl ProbePlan for Probe {
                 self.next = ProbeStep::Finish;
             }
             ProbeAnswer::ScoreFailed(error, after) => self.on_failed_score(&error, after),
-            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) => self.score_next(),
+            ProbeAnswer::Paused | ProbeAnswer::Burst(_) | ProbeAnswer::ReadBack(_) | ProbeAnswer::Put(_) => {
+                self.score_next();
+            }
         }
     }
 
@@ -233,6 +235,7 @@ mod tests {
                     }
                     ProbeStep::WriteWithPassRole(_)
                     | ProbeStep::WriteWithDeny(..)
+                    | ProbeStep::Put(_)
                     | ProbeStep::ReadBack
                     | ProbeStep::Remove
                     | ProbeStep::Try(_)

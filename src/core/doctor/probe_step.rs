@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::questions::Answered;
 use super::read_back::ReadBack;
 use crate::api::Grantee;
 use crate::core::error::CloudError;
@@ -63,6 +64,8 @@ pub enum ProbeStep {
     WriteWithPassRole(Grantee),
     /// Write the same statement and a Deny of an action, of the same objects to the same readers.
     WriteWithDeny(Grantee, &'static str),
+    /// Write policies whose answers are looked at.
+    Put(PutStep),
     /// Read the policy back until it is stable.
     ReadBack,
     /// Put the policy from before back, while the probe goes on.
@@ -91,6 +94,31 @@ pub enum ProbeStep {
     Finish,
 }
 
+/// Policies that are written to see the answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutStep {
+    /// One, with the credentials of the owner.
+    One(String),
+    /// One, with the credentials of another account.
+    ByOther(String),
+    /// Two at once, with the credentials of the owner.
+    Two([String; 2]),
+}
+
+/// The answers to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutResult {
+    /// To one.
+    One(Answered),
+    /// To two at once.
+    Two {
+        /// The answers, in the order in which they were sent.
+        answers: Box<[Answered; 2]>,
+        /// Which of them a read showed afterwards.
+        live: Option<usize>,
+    },
+}
+
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeAnswer {
@@ -113,6 +141,8 @@ pub enum ProbeAnswer {
     Burst(Vec<Result<(), CloudError>>),
     /// What reads of the policy showed.
     ReadBack(ReadBack),
+    /// The answers to policies that were written for them.
+    Put(PutResult),
     /// The pause is over.
     Paused,
 }
@@ -130,4 +160,9 @@ pub trait ProbePlan: Send {
 
     /// Returns the account that the statements name.
     fn account(&self) -> &str;
+
+    /// Whether what it writes would replace a policy from before: then there must be none.
+    fn replaces_policy(&self) -> bool {
+        false
+    }
 }

@@ -11,7 +11,8 @@ use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
 use super::{
-    access_log_checks, bucket, conclusion, further_endpoints, job, limits_checks, network, probe_checks,
+    access_log_checks, bucket, conclusion, forms_checks, further_endpoints, job, limits_checks, network,
+    probe_checks,
 };
 
 /// All checks and the conclusion.
@@ -49,6 +50,9 @@ impl DoctorReport {
         }
         if let Some(limits) = &facts.limits {
             checks.extend(limits_checks::limits_checks(limits));
+        }
+        if let Some(forms) = &facts.forms {
+            checks.extend(forms_checks::forms_checks(forms));
         }
         Self {
             checks,

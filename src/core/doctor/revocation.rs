@@ -31,7 +31,8 @@ impl RevocationProbe {
             ProbeAnswer::Written { .. }
             | ProbeAnswer::Paused
             | ProbeAnswer::Burst(_)
-            | ProbeAnswer::ReadBack(_) => {
+            | ProbeAnswer::ReadBack(_)
+            | ProbeAnswer::Put(_) => {
                 self.next = ProbeStep::Score;
             }
             ProbeAnswer::WriteFailed(error) => self.stop(&format!(
