@@ -25,5 +25,6 @@ mod doctor {
     mod report;
     mod revocation;
     mod setup;
+    mod ways;
     mod worlds;
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::access_log::{examine, log_of};
 use super::setup::{ACCOUNT_A, ACCOUNT_B, BUCKET, GRANT, JOB, KEYS, PROBE_BUCKET, Run, World};
+use super::ways::{IN_VPC, job_by_chain};
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/operate/doctor.md");
@@ -142,8 +143,8 @@ async fn the_report_without_a_warning_in_the_documentation_is_what_the_program_p
 }
 
 /// Returns the report of a probe, with further flags.
-async fn probed(world: &World, flags: &[&str]) -> String {
-    let manifest = format!("{GRANT}---{JOB}");
+async fn probed(world: &World, job: &str, flags: &[&str]) -> String {
+    let manifest = format!("{GRANT}---{job}");
     let own = [
         "-o",
         "markdown",
@@ -189,14 +190,14 @@ async fn the_access_log_in_the_documentation_is_what_the_program_prints() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_limits_in_the_documentation_are_what_the_program_prints() {
     let world = World::new("", "").await;
-    let report = probed(&world, &["--probe", "limits", "--max-billed", "12"]).await;
+    let report = probed(&world, JOB, &["--probe", "limits", "--max-billed", "12"]).await;
     assert_documented("of limits", &lines_of(&report, "limits-"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_further_answers_of_a_probe_in_the_documentation_are_what_the_program_prints() {
     let world = World::new("", "").await;
-    let report = probed(&world, &["--probe", "lag", "--allow-public"]).await;
+    let report = probed(&world, JOB, &["--probe", "lag", "--allow-public"]).await;
     let shown = lines_of(&report, "probe-pass-role") + &lines_of(&report, "probe-revocation-lag");
     assert_documented("of the end of access and of ram:PassRole", &shown);
 }
@@ -204,21 +205,29 @@ async fn the_further_answers_of_a_probe_in_the_documentation_are_what_the_progra
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_spelling_of_a_deny_in_the_documentation_is_what_the_program_prints() {
     let world = World::new("", "").await;
-    let report = probed(&world, &["--probe", "deny"]).await;
+    let report = probed(&world, JOB, &["--probe", "deny"]).await;
     assert_documented("of a Deny", &lines_of(&report, "probe-deny"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_unusual_policies_in_the_documentation_are_what_the_program_prints() {
     let world = World::new("", "").await;
-    let report = probed(&world, &["--probe", "forms"]).await;
+    let report = probed(&world, JOB, &["--probe", "forms"]).await;
     assert_documented("of unusual policies", &lines_of(&report, "forms-"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_ways_in_the_documentation_are_what_the_program_prints() {
+    let world = World::new("", IN_VPC).await;
+    let report = probed(&world, &job_by_chain("user"), &["--probe", "ways"]).await;
+    let shown = lines_of(&report, "ways-") + &lines_of(&report, "access.mode");
+    assert_documented("of other ways", &shown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_in_the_documentation_is_what_the_program_prints() {
     let world = World::new("", "").await;
-    let report = probed(&world, &[]).await;
+    let report = probed(&world, JOB, &[]).await;
     // The checks before the probe are those of the first report.
     let (_, report) = report.split_once("| ok | `probe-session-wildcard`").unwrap();
     let report = format!("| ok | `probe-session-wildcard`{report}");

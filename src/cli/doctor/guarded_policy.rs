@@ -14,8 +14,8 @@ use super::probe_target::ProbeTarget;
 use super::read_back::read_back;
 use crate::api::Grantee;
 use crate::core::doctor::{
-    Answered, PreImage, ProbeAnswer, PutResult, PutStep, Restoration, RestoreOutcome, SecondStatement,
-    is_open, own_policy,
+    Answered, PolicyVariant, PreImage, ProbeAnswer, PutResult, PutStep, Restoration, RestoreOutcome, is_open,
+    own_policy,
 };
 use crate::core::policy::{Document, PolicyPublicity};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
@@ -100,13 +100,13 @@ impl<'a> GuardedPolicy<'a> {
     pub(super) async fn write(
         &mut self,
         grantee: &Grantee,
-        second: SecondStatement,
+        variant: PolicyVariant,
     ) -> Result<ProbeAnswer, String> {
         let target = self.target;
         let mut prefixes = vec![target.key.clone()];
         prefixes.extend(target.objects.iter().cloned());
         let place = (target.bucket.name(), target.owner_uid.as_str());
-        let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, second);
+        let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, variant);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
         let (put, keys) = self.change(Some(&text)).await?;
         self.note(put.as_ref().err()).await;

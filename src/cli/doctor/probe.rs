@@ -14,7 +14,7 @@ pub use super::pre_image::{read_image, remove_restored, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
 pub use super::probe_target::ProbeTarget;
 use crate::api::{JobAccess, RoleChain};
-use crate::core::doctor::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep, RestoreOutcome, SecondStatement};
+use crate::core::doctor::{LimitCase, PolicyVariant, ProbeAnswer, ProbePlan, ProbeStep, RestoreOutcome};
 use crate::ports::{AccessKeys, CloudError};
 
 /// A role that does not exist.
@@ -96,16 +96,22 @@ impl Running<'_> {
     async fn make(&mut self, step: ProbeStep) -> Result<ProbeAnswer, String> {
         let policy = &mut self.policy;
         match step {
-            ProbeStep::Write(grantee) => policy.write(&grantee, SecondStatement::Nothing).await,
-            ProbeStep::WriteWithPassRole(grantee) => policy.write(&grantee, SecondStatement::PassRole).await,
+            ProbeStep::Write(grantee) => policy.write(&grantee, PolicyVariant::Plain).await,
+            ProbeStep::WriteWithPassRole(grantee) => {
+                policy.write(&grantee, PolicyVariant::WithPassRole).await
+            }
             ProbeStep::WriteWithDeny(grantee, action) => {
-                policy.write(&grantee, SecondStatement::Deny(action)).await
+                policy.write(&grantee, PolicyVariant::WithDeny(action)).await
+            }
+            ProbeStep::WriteWithConditions(grantee) => {
+                policy.write(&grantee, PolicyVariant::WithConditions).await
             }
             ProbeStep::Put(put) => policy.put(&put).await,
             ProbeStep::ReadBack => policy.read_back().await,
             ProbeStep::Remove => policy.remove().await,
-            ProbeStep::Score => self.score(&LimitCase::Image).await,
-            ProbeStep::Try(case) => self.score(&case).await,
+            ProbeStep::Score => self.score(&LimitCase::Image, None).await,
+            ProbeStep::ScoreByChain(chain) => self.score(&LimitCase::Image, Some(chain)).await,
+            ProbeStep::Try(case) => self.score(&case, None).await,
             ProbeStep::Burst { calls, spacing } => self.burst(false, calls, spacing).await,
             ProbeStep::ProjectBurst { calls, spacing } => self.burst(true, calls, spacing).await,
             ProbeStep::Pause(length) => {
@@ -116,17 +122,17 @@ impl Running<'_> {
         }
     }
 
-    /// Makes one scoring call.
+    /// Makes one scoring call, through a role chain if there is one.
     ///
     /// # Errors
     /// Returns why there are no credentials for it.
-    async fn score(&self, case: &LimitCase) -> Result<ProbeAnswer, String> {
+    async fn score(&self, case: &LimitCase, chain: Option<RoleChain>) -> Result<ProbeAnswer, String> {
         let keys = match (case, &self.target.narrow_keys) {
             (LimitCase::NarrowSession, Some(keys)) => keys,
             _ => &self.target.caller_keys,
         };
         let keys = keys.get(self.clock.now()).await?;
-        let scored = self.call(case, &keys).await;
+        let scored = self.call(case, chain, &keys).await;
         let after = self.policy.since_change();
         Ok(match scored {
             Ok(()) => ProbeAnswer::Scored(after),
@@ -152,7 +158,7 @@ impl Running<'_> {
                     .project_limits(&target.project, keys, self.clock.now());
                 asked.await.map(|_| ())
             } else {
-                self.call(&LimitCase::Image, keys).await
+                self.call(&LimitCase::Image, None, keys).await
             })
         });
         let answers = join_all(answers).await;
@@ -163,7 +169,12 @@ impl Running<'_> {
     ///
     /// # Errors
     /// Returns why there is no score.
-    async fn call(&self, case: &LimitCase, keys: &AccessKeys) -> Result<(), CloudError> {
+    async fn call(
+        &self,
+        case: &LimitCase,
+        chain: Option<RoleChain>,
+        keys: &AccessKeys,
+    ) -> Result<(), CloudError> {
         let target = self.target;
         let bucket = target.bucket.name();
         let uri = case.uri(bucket, target.other_bucket.as_deref(), &target.key);
@@ -177,7 +188,7 @@ impl Running<'_> {
             chain: Vec::new(),
         };
         let access = JobAccess {
-            role_chain: (*case == LimitCase::MissingRole).then_some(missing_role),
+            role_chain: chain.or((*case == LimitCase::MissingRole).then_some(missing_role)),
             ..JobAccess::default()
         };
         let scored = target

@@ -14,6 +14,9 @@ pub(super) enum ProbeKind {
     /// Access, and whether a Deny still matches if its action is in lower case or has a ?. Takes five more calls, and more where OSS
     /// enforces policies late.
     Deny,
+    /// Which other ways give access: the role chain of the job, without a bucket policy, and the statement with conditions on the
+    /// network. Takes few calls, each of which may be billed.
+    Ways,
     /// What OSS answers to policies of unusual form, to two writes at once, and to a write by the account of the job. Takes no
     /// scoring call. None of these policies gives access to anybody; the bucket must have none.
     Forms,

@@ -10,8 +10,8 @@ use crate::api::{Grantee, PrincipalForm};
 use crate::cli::escape::escaped;
 use crate::core::condition_builder::counted;
 use crate::core::doctor::{
-    Facts, FormPlace, FormsFacts, FormsProbe, FurtherQuestions, LimitCase, LimitsFacts, LimitsProbe,
-    PreImage, Probe, ProbeFacts, ProbePlan, ProbeSequence, RestoreOutcome,
+    Facts, FormPlace, FormsFacts, FormsProbe, FurtherQuestions, JobFacts, LimitCase, LimitsFacts,
+    LimitsProbe, PreImage, Probe, ProbeFacts, ProbePlan, ProbeSequence, RestoreOutcome, WaysFacts, WaysProbe,
 };
 use crate::core::job::ProjectLimits;
 use crate::core::place::BucketPlace;
@@ -56,6 +56,7 @@ pub(super) async fn start_probe(
         ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny => {
             facts.probe = Some(ready.access().await?);
         }
+        ProbeKind::Ways => facts.ways = Some(ready.ways(job).await?),
         ProbeKind::Forms => facts.forms = Some(ready.forms().await?),
         ProbeKind::Limits => facts.limits = Some(ready.limits().await?),
     }
@@ -132,6 +133,21 @@ impl ReadyProbe<'_> {
             bucket: self.bucket,
             key: self.target.key,
             findings: probe.findings(),
+            outcome,
+            file: self.file,
+        })
+    }
+
+    async fn ways(self, job: &JobFacts) -> Result<WaysFacts, String> {
+        let chain = job.spec.access.role_chain.as_ref();
+        let mut probe = WaysProbe::new(self.grantee, self.role(), chain, self.flags.max_billed);
+        let calls = self.calls(probe.planned_calls());
+        self.confirm(&format!("1 policy to bucket {}, {calls}", self.bucket))?;
+        let outcome = run(&self.target, &mut probe).await?;
+        Ok(WaysFacts {
+            bucket: self.bucket,
+            key: self.target.key,
+            findings: probe.findings().clone(),
             outcome,
             file: self.file,
         })

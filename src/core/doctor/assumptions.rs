@@ -6,7 +6,9 @@ use super::limits::LimitsFindings;
 use super::limits_checks::{described, rate};
 use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
-use super::{AccessLogFacts, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts};
+use super::{
+    AccessLogFacts, ConditionFindings, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts,
+};
 use crate::core::condition_builder::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
@@ -57,6 +59,9 @@ pub(super) fn wrong_assumptions(facts: &Facts) -> Vec<WrongAssumption> {
     found.extend(about_questions(&facts.questions));
     if let Some(limits) = &facts.limits {
         found.extend(about_limits(&limits.findings));
+    }
+    if let Some(ways) = &facts.ways {
+        found.extend(ways.findings.conditions.as_ref().and_then(about_conditions));
     }
     if let Some(forms) = &facts.forms {
         found.extend(about_forms(&forms.findings));
@@ -212,6 +217,17 @@ fn about_questions(asked: &QuestionFacts) -> Vec<WrongAssumption> {
         ));
     }
     list
+}
+
+/// The page lists such a range among what makes a statement non-public.
+fn about_conditions(found: &ConditionFindings) -> Option<WrongAssumption> {
+    (found.is_public == Some(true)).then(|| {
+        wrong(
+            BLOCK_PAGE,
+            "a condition on acs:SourceIp with ranges of at least /8 makes a statement non-public",
+            "OSS counts it as public",
+        )
+    })
 }
 
 fn about_forms(found: &FormsFindings) -> Vec<WrongAssumption> {

@@ -3,6 +3,7 @@
 use super::limits_checks::limits_settings;
 use super::network::{better_variant, value_for};
 use super::public_policy::{is_open, policy_view};
+use super::ways_checks::chain_settings;
 use super::{Facts, GrantFacts, RevocationLag, Service, Setting};
 use crate::api::{AccessMode, GrantWait, PassRoleStatement, PrincipalForm};
 
@@ -22,12 +23,8 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
         settings.push(pass_role(facts, grant));
     }
     if by_chain {
-        settings.push(Setting::new(
-            "access.mode",
-            "RoleChain",
-            true,
-            "the job reads through a role chain, so no grant and no setting of a bucket policy matters",
-        ));
+        let asked = facts.ways.as_ref().map(|ways| &ways.findings);
+        settings.extend(chain_settings(asked));
     } else {
         settings.push(settle_seconds(facts));
         settings.extend(revocation(facts));

@@ -268,7 +268,9 @@ mod tests {
                     }
                 }
                 other @ (ProbeStep::WriteWithPassRole(_)
+                | ProbeStep::WriteWithConditions(_)
                 | ProbeStep::Put(_)
+                | ProbeStep::ScoreByChain(_)
                 | ProbeStep::ReadBack
                 | ProbeStep::Remove
                 | ProbeStep::Try(_)

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{AccessLog, FormsFindings, LimitsFindings, ProbeFindings, QuestionFacts, RestoreOutcome};
+use super::{
+    AccessLog, FormsFindings, LimitsFindings, ProbeFindings, QuestionFacts, RestoreOutcome, WaysFindings,
+};
 use crate::api::{GrantSpec, JobSpec, LedgerEntry, ObservedBucket};
 use crate::core::error::{CloudError, CredentialsError};
 use crate::core::grant::PublicAccessBlock;
@@ -29,6 +31,8 @@ pub struct Facts {
     pub limits: Option<LimitsFacts>,
     /// The probe of unusual policies, if there was one.
     pub forms: Option<FormsFacts>,
+    /// The probe of other ways to access, if there was one.
+    pub ways: Option<WaysFacts>,
     /// An access log of the bucket.
     pub access_log: Option<AccessLogFacts>,
 }
@@ -83,6 +87,21 @@ pub struct FormsFacts {
     pub bucket: String,
     /// What was found out.
     pub findings: FormsFindings,
+    /// How putting the policy back ended.
+    pub outcome: RestoreOutcome,
+    /// The file with the policy from before.
+    pub file: String,
+}
+
+/// A probe of other ways to access that has ended.
+#[derive(Clone, Debug)]
+pub struct WaysFacts {
+    /// The bucket that was named for it.
+    pub bucket: String,
+    /// The key of the image.
+    pub key: String,
+    /// What was found out.
+    pub findings: WaysFindings,
     /// How putting the policy back ended.
     pub outcome: RestoreOutcome,
     /// The file with the policy from before.

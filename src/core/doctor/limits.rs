@@ -7,13 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{CALLS_OF_WAITING, PATIENCE, RETRY_PAUSE, is_about_the_image, pause_after};
+use super::waiting::{CALLS_OF_WAITING, MOST_TRIES, PATIENCE, RETRY_PAUSE, is_about_the_image, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::is_item_code;
 
-/// How often a case is tried if its answer says nothing about it.
-const MOST_TRIES: u32 = 3;
 /// How long the burst lasts: a window of one second is inside it, wherever it starts.
 const BURST_SECONDS: u32 = 2;
 /// Calls of the burst of `GetProject`, whose limit is not documented, and how long it lasts.
@@ -325,7 +323,8 @@ fn shown(answer: &Result<(), CloudError>) -> String {
         .map_or_else(status_and_code, |()| "a score".to_owned())
 }
 
-fn status_and_code(error: &CloudError) -> String {
+/// Returns status and code of a refusal.
+pub(super) fn status_and_code(error: &CloudError) -> String {
     match error.status {
         Some(status) => format!("{status} {}", error.code),
         None => error.code.clone(),

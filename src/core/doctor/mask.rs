@@ -87,6 +87,11 @@ impl Mask {
                 mask.add("object", key);
             }
         }
+        if let Some(ways) = &facts.ways {
+            mask.add("bucket", &ways.bucket);
+            mask.add("object", &ways.key);
+            mask.add("file", &ways.file);
+        }
         if let Some(forms) = &facts.forms {
             mask.add("bucket", &forms.bucket);
             mask.add("file", &forms.file);

@@ -37,6 +37,9 @@ mod restore;
 mod revocation;
 mod short_names;
 mod waiting;
+mod ways;
+mod ways_checks;
+mod ways_findings;
 
 pub use access_log::AccessLog;
 pub use access_log_reader::parse_access_log;
@@ -47,13 +50,13 @@ pub use check::{Check, Level, Setting};
 pub use deny_spelling::DenyFindings;
 pub use facts::{
     AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, FormsFacts, GrantFacts, JobFacts,
-    LimitsFacts, ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts,
+    LimitsFacts, ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts, WaysFacts,
 };
 pub use forms::{FormsFindings, FormsProbe, PairAnswers, PutAnswer};
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use listed_keys::{KeyComparison, ListedKeys};
 pub use mask::Mask;
-pub use own_policy::{SecondStatement, own_policy};
+pub use own_policy::{PolicyVariant, own_policy};
 pub use policy_form::{FormPlace, PolicyForm};
 pub use probe::Probe;
 pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
@@ -64,3 +67,5 @@ pub use questions::{Answered, OtherAccount, OtherRegion, QuestionFacts};
 pub use read_back::ReadBack;
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};
+pub use ways::WaysProbe;
+pub use ways_findings::{ChainAnswer, ConditionFindings, WaysFindings};

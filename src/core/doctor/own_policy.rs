@@ -1,19 +1,22 @@
-//! The policies that a probe writes: a statement for a grantee beside those from before, and a second one if a question needs it.
+//! The policies that a probe writes: a statement for a grantee beside those from before, with conditions or a second one if a
+//! question needs that.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{Grantee, OssAction};
 use crate::core::policy::{Document, POLICY_LIMIT, access_statement, pass_role_statement};
 
-/// What a probe writes beside the statement of a grantee.
+/// What a probe writes for a grantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecondStatement {
-    /// Nothing.
-    Nothing,
-    /// The `ram:PassRole` statement.
-    PassRole,
-    /// A Deny of an action, of the same objects to the same readers.
-    Deny(&'static str),
+pub enum PolicyVariant {
+    /// The statement of the grantee.
+    Plain,
+    /// The same and the `ram:PassRole` statement.
+    WithPassRole,
+    /// The same and a Deny of an action, of the same objects to the same readers.
+    WithDeny(&'static str),
+    /// The statement with conditions on the network that every request over IPv4 from a VPC meets.
+    WithConditions,
 }
 
 /// Returns the policy of a probe for the objects with these prefixes in a bucket of an owner; `None` if the policy from before
@@ -23,15 +26,18 @@ pub fn own_policy(
     (bucket, owner): (&str, &str),
     grantee: &Grantee,
     prefixes: &[String],
-    second: SecondStatement,
+    variant: PolicyVariant,
 ) -> Option<String> {
     let allow = access_statement(bucket, owner, grantee, &[OssAction::GetObject], prefixes).text;
-    let second = match second {
-        SecondStatement::Nothing => None,
-        SecondStatement::PassRole => Some(pass_role_statement(grantee).text),
-        SecondStatement::Deny(action) => Some(as_deny(&allow, action)?),
+    let statements: Vec<String> = match variant {
+        PolicyVariant::Plain => vec![allow],
+        PolicyVariant::WithPassRole => vec![allow, pass_role_statement(grantee).text],
+        PolicyVariant::WithDeny(action) => {
+            let deny = as_deny(&allow, action)?;
+            vec![allow, deny]
+        }
+        PolicyVariant::WithConditions => vec![with_conditions(&allow)?],
     };
-    let statements: Vec<String> = std::iter::once(allow).chain(second).collect();
     let text = match before {
         Some(text) => Document::parse(text.as_bytes()).ok()?.splice(&[], &statements),
         None => Document::new_document(&statements),
@@ -48,10 +54,23 @@ fn as_deny(allow: &str, action: &str) -> Option<String> {
     Some(statement.to_string())
 }
 
+/// Returns the text of a statement with conditions. By the documentation a range of /8 makes it non-public; the other condition
+/// must accompany it.
+fn with_conditions(allow: &str) -> Option<String> {
+    let mut statement: Value = serde_json::from_str(allow).ok()?;
+    // All addresses of IPv4 from which a host can send.
+    let ranges: Vec<String> = (1..=223).map(|first| format!("{first}.0.0.0/8")).collect();
+    let conditions = json!({"IpAddress": {"acs:SourceIp": ranges}, "StringLike": {"acs:SourceVpc": ["*"]}});
+    let members = statement.as_object_mut()?;
+    members.insert("Condition".to_owned(), conditions);
+    Some(statement.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::PrincipalForm;
+    use crate::core::policy::{Publicity, STATEMENT_LIMIT, publicity};
 
     #[test]
     fn a_deny_is_about_the_same_as_the_statement_that_allows() {
@@ -61,13 +80,13 @@ mod tests {
             principal: PrincipalForm::ServiceRole,
             session_name: None,
         };
-        let written = |second| {
-            let text = own_policy(None, ("pics", "65432"), &grantee, &["a.jpg".to_owned()], second);
+        let written = |variant| {
+            let text = own_policy(None, ("pics", "65432"), &grantee, &["a.jpg".to_owned()], variant);
             let policy: Value = serde_json::from_str(&text.unwrap()).unwrap();
             policy["Statement"].as_array().unwrap().clone()
         };
-        let [allow] = written(SecondStatement::Nothing).try_into().unwrap();
-        let [first, deny] = written(SecondStatement::Deny("oss:getobject"))
+        let [allow] = written(PolicyVariant::Plain).try_into().unwrap();
+        let [first, deny] = written(PolicyVariant::WithDeny("oss:getobject"))
             .try_into()
             .unwrap();
         assert_eq!(first, allow);
@@ -78,6 +97,33 @@ mod tests {
         for same in ["Principal", "Resource"] {
             assert_eq!(deny[same], allow[same]);
         }
-        assert_eq!(written(SecondStatement::PassRole).len(), 2);
+        assert_eq!(written(PolicyVariant::WithPassRole).len(), 2);
+    }
+
+    #[test]
+    fn conditions_only_narrow_the_statement_and_make_it_non_public() {
+        let grantee = Grantee {
+            account_uid: "1234567890123456".to_owned(),
+            role_name: "AliyunIMMDefaultRole".to_owned(),
+            principal: PrincipalForm::ServiceRole,
+            session_name: None,
+        };
+        let place = ("pics", "6543210987654321");
+        let written = |variant| own_policy(None, place, &grantee, &["a.jpg".to_owned()], variant).unwrap();
+        let (plain, narrowed) = (
+            written(PolicyVariant::Plain),
+            written(PolicyVariant::WithConditions),
+        );
+        let [plain, mut narrowed] = [plain, narrowed].map(|text| {
+            let policy: Value = serde_json::from_str(&text).unwrap();
+            policy["Statement"][0].clone()
+        });
+        assert!(narrowed.to_string().len() <= STATEMENT_LIMIT);
+        assert_eq!(publicity(&plain.to_string()), Publicity::SessionWildcard);
+        assert_eq!(publicity(&narrowed.to_string()), Publicity::Fixed);
+        let conditions = narrowed.as_object_mut().unwrap().remove("Condition").unwrap();
+        let ranges = conditions["IpAddress"]["acs:SourceIp"].as_array().unwrap();
+        assert_eq!((ranges.len(), &ranges[9]), (223, &"10.0.0.0/8".into()));
+        assert_eq!(plain, narrowed);
     }
 }

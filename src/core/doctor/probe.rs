@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{PATIENCE, is_about_the_image, no_answer, pause_after};
+use super::waiting::{PATIENCE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, pause_after};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
 
@@ -140,7 +140,7 @@ impl ProbePlan for Probe {
             ProbeAnswer::WriteFailed(error) => self.on_failed_write(&error),
             ProbeAnswer::Scored(_) if self.current.is_none() => {
                 self.findings.billed += 1;
-                self.stop("the image was scored before the probe wrote a statement: a policy from before may still be in effect, or IMM may read the bucket by other means; run the probe again in five minutes, and if that does not help, name another bucket");
+                self.stop(SCORED_WITHOUT_STATEMENT);
             }
             ProbeAnswer::Scored(after) => {
                 self.findings.billed += 1;
@@ -235,7 +235,9 @@ mod tests {
                     }
                     ProbeStep::WriteWithPassRole(_)
                     | ProbeStep::WriteWithDeny(..)
+                    | ProbeStep::WriteWithConditions(_)
                     | ProbeStep::Put(_)
+                    | ProbeStep::ScoreByChain(_)
                     | ProbeStep::ReadBack
                     | ProbeStep::Remove
                     | ProbeStep::Try(_)

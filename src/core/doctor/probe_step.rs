@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::questions::Answered;
 use super::read_back::ReadBack;
-use crate::api::Grantee;
+use crate::api::{Grantee, RoleChain};
 use crate::core::error::CloudError;
 
 /// A bucket that does not exist.
@@ -64,6 +64,8 @@ pub enum ProbeStep {
     WriteWithPassRole(Grantee),
     /// Write the same statement and a Deny of an action, of the same objects to the same readers.
     WriteWithDeny(Grantee, &'static str),
+    /// Write the same statement with conditions on the network.
+    WriteWithConditions(Grantee),
     /// Write policies whose answers are looked at.
     Put(PutStep),
     /// Read the policy back until it is stable.
@@ -72,6 +74,8 @@ pub enum ProbeStep {
     Remove,
     /// Score the image once.
     Score,
+    /// Score the image once, through a role chain.
+    ScoreByChain(RoleChain),
     /// Make the scoring call of a case once.
     Try(LimitCase),
     /// Score the image often.

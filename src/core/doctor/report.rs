@@ -12,7 +12,7 @@ use super::mask::Mask;
 use super::restore::RestoreOutcome;
 use super::{
     access_log_checks, bucket, conclusion, forms_checks, further_endpoints, job, limits_checks, network,
-    probe_checks,
+    probe_checks, ways_checks,
 };
 
 /// All checks and the conclusion.
@@ -50,6 +50,9 @@ impl DoctorReport {
         }
         if let Some(limits) = &facts.limits {
             checks.extend(limits_checks::limits_checks(limits));
+        }
+        if let Some(ways) = &facts.ways {
+            checks.extend(ways_checks::ways_checks(ways));
         }
         if let Some(forms) = &facts.forms {
             checks.extend(forms_checks::forms_checks(forms));

@@ -14,6 +14,10 @@ const SHORT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 const LONG: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
 /// Most scoring calls that waiting for access takes.
 pub(super) const CALLS_OF_WAITING: u32 = 29;
+/// How often a question is asked whose answer says nothing about it.
+pub(super) const MOST_TRIES: u32 = 3;
+/// Why a probe ends whose first call, before it wrote anything, gave a score.
+pub(super) const SCORED_WITHOUT_STATEMENT: &str = "the image was scored before the probe wrote a statement: a policy from before may still be in effect, or IMM may read the bucket by other means; run the probe again in five minutes, and if that does not help, name another bucket";
 /// Pause before a call is repeated that got no answer about its question.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 

@@ -20,6 +20,9 @@ use crate::world::callers::Caller;
 /// The largest image that is scored.
 const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
+/// The VPC of a project that reads from one.
+const READER_VPC: &str = "vpc-imm";
+
 /// The source of the score: a picture, or a known score that needs no pixels.
 enum Source {
     Scored(String),
@@ -134,7 +137,11 @@ fn read_source(
     };
     let reader = role.principal();
     // IMM's own request to OSS originates inside the cloud and has none of the caller's context.
-    let context = Context::from([("acs:CurrentTime".to_owned(), cloud.clock.now().to_string())]);
+    let mut context = Context::from([("acs:CurrentTime".to_owned(), cloud.clock.now().to_string())]);
+    if let Some(address) = &project.reads_from {
+        context.insert("acs:SourceIp".to_owned(), address.clone());
+        context.insert("acs:SourceVpc".to_owned(), READER_VPC.to_owned());
+    }
     world
         .check_access(
             Some(&role),

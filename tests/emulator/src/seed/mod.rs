@@ -250,6 +250,9 @@ pub struct ProjectSeed {
     pub principal_role: Option<String>,
     /// The name of the session as which the project reads objects. Absent means a random one for each call.
     pub session_name: Option<String>,
+    /// The address from which the project reads, in a VPC, for conditions of a policy. Absent means that its requests have
+    /// neither.
+    pub reads_from: Option<String>,
     /// Whether the project reads only objects of buckets whose policy has a `ram:PassRole` statement.
     pub pass_role_required: bool,
     /// Which role the caller must have `ram:PassRole` on.
