@@ -5,7 +5,8 @@ ARG RUST_VERSION=1.95
 ARG RUST_DIGEST=
 
 FROM rust:${RUST_VERSION}-alpine${RUST_DIGEST} AS builder
-# Compiles the C code of aws-lc against musl.
+# Compiles the C code of aws-lc against musl. The packages are those of the image's version of Alpine, which has one version of each.
+# hadolint ignore=DL3018
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
 COPY . .

@@ -11,7 +11,7 @@ bench: ; @tests/bench/run.sh $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(
 histories: ; @HISTORY_SEED=$(or $(SEED),1) HISTORY_MINUTES=$$((60 * $(or $(HOURS),1))) cargo test --locked --profile plans --test crash random_histories -- --nocapture
 faults: ; @tests/crash/histories/faults/find.sh $(ONLY)
 generate: ; @tests/harness/prepare.sh helm4 && $(BIN)/imm-harness generate --operator $(BIN)/imm-operator
-book: ; @command -v mdbook >/dev/null || { echo "mdbook is missing: cargo install --locked mdbook" >&2; exit 1; }; mdbook build docs
+book: ; @cargo xtask test --release book
 release-dry-run: ; @tests/harness/prepare.sh helm4 && rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl && $(BIN)/imm-harness release --dry-run
 fmt: ; cargo fmt --all
 lint: ; cargo clippy --workspace --all-targets --locked -- -D warnings && cargo clippy --test upgrade --locked -- -D warnings

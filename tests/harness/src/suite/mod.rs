@@ -1,13 +1,16 @@
 //! The stages of `make test` and of `make test-release`. A failed stage does not stop the others, a stage that cannot run
 //! counts as failed, and the last line of output contains the totals.
 
+mod book;
 mod counts;
 mod image;
+mod recipes;
 mod release_stages;
+mod site;
 mod stage;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::environment::{cache_folder, checkout};
 use crate::error::{HarnessError, Result};
@@ -19,12 +22,20 @@ use tokio::process::Command;
 const CARGO_DENY: &str = "0.20.2";
 
 /// The stages, in order.
-pub const STAGES: [&str; 10] = [
-    "tools", "format", "lint", "licences", "build", "tests", "plans", "clients", "demo", "image",
+pub const STAGES: [&str; 11] = [
+    "tools", "format", "lint", "recipes", "licences", "build", "tests", "plans", "clients", "demo", "image",
 ];
 
 /// The stages that `make test-release` adds, in order.
-pub const RELEASE_STAGES: [&str; 5] = ["floor", "conclusions", "release", "compare", "upgrade"];
+pub const RELEASE_STAGES: [&str; 7] = [
+    "floor",
+    "conclusions",
+    "book",
+    "browser",
+    "release",
+    "compare",
+    "upgrade",
+];
 
 /// Runs the named stages. If none is named, runs those of `make test`, and with `release` those of a release as well. Returns
 /// `true` if nothing failed.
@@ -44,6 +55,7 @@ pub async fn run(names: &[String], release: bool) -> bool {
             "tools" => Stage::run(stage, &root, tools).await,
             "format" => Stage::run(stage, &root, format).await,
             "lint" => Stage::run(stage, &root, lint).await,
+            "recipes" => Stage::run(stage, &root, recipes::stage).await,
             "licences" => Stage::run(stage, &root, licences).await,
             "build" => Stage::run(stage, &root, build).await,
             "tests" => Stage::run(stage, &root, tests).await,
@@ -52,6 +64,8 @@ pub async fn run(names: &[String], release: bool) -> bool {
             "demo" => Stage::run(stage, &root, demo).await,
             "floor" => Stage::run(stage, &root, release_stages::floor).await,
             "conclusions" => Stage::run(stage, &root, release_stages::conclusions).await,
+            "book" => Stage::run(stage, &root, book::book).await,
+            "browser" => Stage::run(stage, &root, book::browser).await,
             "release" => Stage::run(stage, &root, release_stages::files).await,
             "compare" => Stage::run(stage, &root, release_stages::compare).await,
             "upgrade" => Stage::run(stage, &root, release_stages::upgrade).await,
@@ -81,22 +95,7 @@ async fn lint(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 async fn licences(stage: &mut Stage<'_>) -> Result<()> {
-    let home = cache_folder()?.join(format!("cargo-deny-{CARGO_DENY}"));
-    let program = home.join("bin/cargo-deny");
-    if !program.is_file() {
-        let mut install = Command::new("cargo");
-        install.args([
-            "install",
-            "--locked",
-            "--quiet",
-            "cargo-deny",
-            "--version",
-            CARGO_DENY,
-            "--root",
-        ]);
-        install.arg(&home);
-        stage.prepared(install).await?;
-    }
+    let program = install_cargo(stage, "cargo-deny", CARGO_DENY, &[]).await?;
     stage
         .command(
             &program,
@@ -110,6 +109,24 @@ async fn licences(stage: &mut Stage<'_>) -> Result<()> {
             ],
         )
         .await
+}
+
+/// Compiles a program of crates.io, once for its version, and returns its path.
+async fn install_cargo(
+    stage: &mut Stage<'_>,
+    name: &str,
+    version: &str,
+    features: &[&str],
+) -> Result<PathBuf> {
+    let home = cache_folder()?.join(format!("{name}-{version}"));
+    let program = home.join("bin").join(name);
+    if !program.is_file() {
+        let mut install = Command::new("cargo");
+        install.args(["install", "--locked", "--quiet", name, "--version", version]);
+        install.args(features).arg("--root").arg(&home);
+        stage.prepared(install).await?;
+    }
+    Ok(program)
 }
 
 async fn build(stage: &mut Stage<'_>) -> Result<()> {
