@@ -1,17 +1,14 @@
 # The operator as one static binary in an otherwise empty image: no shell, no package manager, non-root user.
-ARG RUST_VERSION=1.95
-# The builder is pinned by version. Its digest is not written here, because nobody has read it from the registry and checked it yet:
-# `--build-arg RUST_DIGEST=@sha256:...` pins it (docker buildx imagetools inspect rust:1.95-alpine).
-ARG RUST_DIGEST=
-
-FROM rust:${RUST_VERSION}-alpine${RUST_DIGEST} AS builder
+# This tag is also the compiler of a release: the workflow reads it from here, and Dependabot updates it. Its digest is not written
+# here, because nobody has read it from the registry and checked it yet (docker buildx imagetools inspect rust:1.95.0-alpine).
+FROM rust:1.95.0-alpine AS builder
 # Compiles the C code of aws-lc against musl. The packages are those of the image's version of Alpine, which has one version of each.
 # hadolint ignore=DL3018
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
 COPY . .
 # Alpine's default target is musl, whose binaries are static.
-RUN cargo build --locked --release --bin imm-operator
+RUN cargo build --locked --release --package imm-operator --bin imm-operator
 RUN mkdir -p /image/etc/ssl/certs \
  && cp target/release/imm-operator /image/imm-operator \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

@@ -41,15 +41,18 @@ enum Target {
         /// Also run the stages of a release.
         #[arg(long)]
         release: bool,
-        /// Stages: tools, format, lint, licences, build, tests, plans, clients, demo, image; floor, conclusions, release, compare, upgrade.
+        /// Stages: tools, format, lint, recipes, licences, build, tests, plans, clients, demo, image; floor, conclusions, book, browser, release, compare, upgrade.
         #[arg(value_parser = PossibleValuesParser::new(suite::STAGES.into_iter().chain(suite::RELEASE_STAGES)))]
         stages: Vec<String>,
     },
     /// Makes the files of a release: binaries, chart, SBOMs, notes, plugin manifest and checksums.
     Release {
-        /// Use the unreleased changes as notes if the version has none yet.
+        /// Use the unreleased changes as notes if the version has none yet, and allow pages that say that there is no release.
         #[arg(long)]
         dry_run: bool,
+        /// Only check version, notes and pages, and compile nothing.
+        #[arg(long, conflicts_with_all = ["dry_run", "output"])]
+        check: bool,
         /// The folder of the files, which is emptied, as is the folder of the image beside it (dist-image); default: target/dist.
         #[arg(long)]
         output: Option<PathBuf>,
@@ -81,7 +84,8 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             };
         }
-        Target::Release { dry_run, output } => {
+        Target::Release { check: true, .. } => release::check(&checkout(), false).await.map(drop),
+        Target::Release { dry_run, output, .. } => {
             make_release(release::ReleaseOptions {
                 output: output.unwrap_or_else(|| checkout().join("target/dist")),
                 binaries: None,

@@ -57,6 +57,17 @@ pub const ARCHITECTURES: [Architecture; 2] = [
     },
 ];
 
+/// Arguments of cargo that build the program of a release, whatever the target. The Dockerfile has the same command.
+pub const BUILD: [&str; 7] = [
+    "build",
+    "--locked",
+    "--release",
+    "--package",
+    "imm-operator",
+    "--bin",
+    "imm-operator",
+];
+
 /// Returns the Debian packages of the programs that are missing on this machine.
 pub fn missing_packages() -> Vec<&'static str> {
     let programs = ARCHITECTURES
@@ -78,19 +89,8 @@ pub async fn compile(architecture: Architecture, root: &Path, target: &Path) -> 
         .env("CARGO_ENCODED_RUSTFLAGS", remaps(root, target)?)
         .envs(architecture.variables.iter().copied());
     let folder = target.display().to_string();
-    let args = [
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "imm-operator",
-        "--bin",
-        "imm-operator",
-        "--target",
-        architecture.target,
-        "--target-dir",
-        &folder,
-    ];
+    let places = ["--target", architecture.target, "--target-dir", &folder];
+    let args = [&BUILD[..], &places].concat();
     clients::run(cargo, "cargo", &args, None).await?;
     let binary = target.join(architecture.target).join("release/imm-operator");
     start(architecture, &binary).await?;

@@ -1,19 +1,26 @@
 //! Makes the files of a release. Publishing and signing are steps of `.github/workflows/release.yml`, which runs this first.
 //! The files contain no time of the build and no path of the machine, so that the same binary gives the same bytes.
 
+mod changes;
 mod compile;
 mod image_files;
 mod notes;
+mod rust;
 pub mod sbom;
+mod unreleased;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-pub use self::compile::{ARCHITECTURES, Architecture, compile, missing_packages};
-pub use self::image_files::image_files;
+use self::changes::with_changes;
+pub use self::compile::{ARCHITECTURES, Architecture, BUILD, compile, missing_packages};
+pub use self::image_files::{BILL_IN_IMAGE, image_files};
 pub use self::notes::{filled, section};
+use self::notes::{with_absolute_links, with_build};
+pub use self::rust::{compilers, rust_version};
+pub use self::unreleased::places;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
@@ -23,6 +30,8 @@ use crate::tools::Tool;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The image that the release workflow pushes, and that the chart runs by default.
 pub const IMAGE: &str = "ghcr.io/imm-operator/imm-operator";
+/// The repository, whose workflow makes the releases.
+pub const REPOSITORY: &str = "https://github.com/imm-operator/imm-operator";
 /// The time of every file in an archive: a release has no time of its own.
 const TIME: &str = "--mtime=@0";
 
@@ -33,8 +42,25 @@ pub struct ReleaseOptions {
     pub output: PathBuf,
     /// The binaries for [`ARCHITECTURES`]; `None` compiles them.
     pub binaries: Option<[PathBuf; ARCHITECTURES.len()]>,
-    /// Use the section `Unreleased` of the changelog if the version has none yet.
+    /// Use the section `Unreleased` of the changelog if the version has none yet, allow pages that say that there is no release,
+    /// and any version of Rust.
     pub dry_run: bool,
+}
+
+/// Checks what can be checked before anything is compiled, and returns the section of the changelog.
+///
+/// # Errors
+/// Chart, changelog and workspace disagree about the version; or it is no dry run, and a page says that there is no release.
+pub async fn check(root: &Path, dry_run: bool) -> Result<String> {
+    same_version(&read(root, "charts/imm-operator/Chart.yaml")?)?;
+    let places = if dry_run { Vec::new() } else { places(root).await? };
+    if !places.is_empty() {
+        return Err(HarnessError::Surprise(format!(
+            "these pages say that no version is released: write what holds from now on\n{}",
+            places.join("\n")
+        )));
+    }
+    section(&read(root, "CHANGELOG.md")?, VERSION, dry_run)
 }
 
 /// Makes all files of a release and returns their names. The files of the image are in another folder, [`images`], below the
@@ -44,15 +70,16 @@ pub struct ReleaseOptions {
 /// Chart, changelog and workspace disagree about the version, or a command fails.
 pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     let root = checkout();
-    let read =
-        |name: &str| fs::read_to_string(root.join(name)).map_err(HarnessError::io(format!("reading {name}")));
-    same_version(&read("charts/imm-operator/Chart.yaml")?)?;
-    let notes = section(&read("CHANGELOG.md")?, VERSION, options.dry_run)?;
-
-    let binaries = match &options.binaries {
-        Some(binaries) => binaries.clone(),
-        None => compiled(&root).await?,
+    let section = check(&root, options.dry_run).await?;
+    let rust = rust_version(&read(&root, "Dockerfile")?)?;
+    let (binaries, built) = if let Some(binaries) = &options.binaries {
+        (binaries.clone(), format!("For Rust {rust}."))
+    } else {
+        missing()?;
+        let built = compilers(&root, &rust, options.dry_run).await?;
+        (compiled(&root).await?, built)
     };
+    let notes = with_build(&with_absolute_links(&section, VERSION), &built);
     let output = &options.output;
     let _ = fs::remove_dir_all(output);
     fs::create_dir_all(output).map_err(HarnessError::io(format!("creating {}", output.display())))?;
@@ -60,24 +87,19 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
 
     let images = images(output);
     let _ = fs::remove_dir_all(&images);
-    let checksums = sbom::locked_checksums(&read("Cargo.lock")?);
     let (mut names, mut archives) = (Vec::new(), Vec::new());
     for (architecture, binary) in ARCHITECTURES.iter().zip(&binaries) {
         let stem = format!("imm-operator-{VERSION}-linux-{}", architecture.name);
         let content = place.path().join(architecture.name);
         copy(binary, &content.join("imm-operator"))?;
         copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
-        image_files(&root, binary, &images.join(architecture.name))?;
+        let bill = sbom::of(&root, *architecture).await?;
+        image_files(&root, binary, &bill, &images.join(architecture.name))?;
         let archive = format!("{stem}.tar.gz");
         pack(&content, &["imm-operator", "LICENSE"], &output.join(&archive)).await?;
 
-        let (all, linked) = (
-            tree(architecture.target, "normal,build").await?,
-            tree(architecture.target, "normal,no-proc-macro").await?,
-        );
         let bill_name = format!("{stem}.cdx.json");
-        let bill = sbom::bill(&all, &linked, &checksums);
-        write(&output.join(&bill_name), &format!("{bill:#}\n"))?;
+        write(&output.join(&bill_name), &bill)?;
         let sum = sums(output, &[&archive]).await?;
         let sum = sum.split_whitespace().next().unwrap_or_default().to_owned();
         archives.push((architecture.name, sum));
@@ -85,7 +107,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     }
 
     let chart = format!("imm-operator-{VERSION}.tgz");
-    package_chart(place.path(), &output.join(&chart)).await?;
+    package_chart(&root, place.path(), &section, &output.join(&chart)).await?;
 
     write(&output.join("RELEASE-NOTES.md"), &notes)?;
     for name in ["install.yaml", "crds.yaml"] {
@@ -93,7 +115,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     }
     write(
         &output.join("imm.yaml"),
-        &filled(&read("deploy/krew/imm.yaml")?, VERSION, &archives)?,
+        &filled(&read(&root, "deploy/krew/imm.yaml")?, VERSION, &archives)?,
     )?;
 
     names.extend([
@@ -117,6 +139,10 @@ pub fn images(output: &Path) -> PathBuf {
     output.with_file_name(name)
 }
 
+fn read(root: &Path, name: &str) -> Result<String> {
+    fs::read_to_string(root.join(name)).map_err(HarnessError::io(format!("reading {name}")))
+}
+
 /// Fails unless the chart and its image have the version of the workspace.
 fn same_version(chart: &str) -> Result<()> {
     for line in [
@@ -133,14 +159,19 @@ fn same_version(chart: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fails if the compilation needs Debian packages that are missing.
+fn missing() -> Result<()> {
+    let missing = missing_packages().join(" ");
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(HarnessError::Surprise(format!(
+        "a release needs the Debian packages {missing}: install them and run the command again"
+    )))
+}
+
 /// Compiles the binaries in the target folder of the checkout.
 async fn compiled(root: &Path) -> Result<[PathBuf; ARCHITECTURES.len()]> {
-    let missing = missing_packages().join(" ");
-    if !missing.is_empty() {
-        return Err(HarnessError::Surprise(format!(
-            "a release needs the Debian packages {missing}: install them and run the command again"
-        )));
-    }
     let [amd64, arm64] = ARCHITECTURES;
     let target = root.join("target");
     Ok([
@@ -149,31 +180,16 @@ async fn compiled(root: &Path) -> Result<[PathBuf; ARCHITECTURES.len()]> {
     ])
 }
 
-/// Returns the crates of the binary, with macros and build scripts (`normal,build`) or without (`normal,no-proc-macro`).
-async fn tree(target: &str, edges: &str) -> Result<sbom::Tree> {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(checkout());
-    let args = [
-        "tree",
-        "--locked",
-        "--package",
-        "imm-operator",
-        "--target",
-        target,
-        "--prefix",
-        "depth",
-        "--format",
-        sbom::FORMAT,
-        "--edges",
-        edges,
-    ];
-    sbom::Tree::parse(&clients::run(cargo, "cargo", &args, None).await?)
-}
-
-/// Packages the chart with Helm, which checks it, and packs its files again, because Helm writes the time into the archive.
-async fn package_chart(place: &Path, to: &Path) -> Result<()> {
-    let chart = checkout().join("charts/imm-operator").display().to_string();
+/// Packages the chart with Helm, which checks it, and packs its files again, because Helm writes the time into the archive. The
+/// chart lists the changes in the section of the changelog.
+async fn package_chart(root: &Path, place: &Path, section: &str, to: &Path) -> Result<()> {
     let folder = place.display().to_string();
+    let sources = root.join("charts/imm-operator").display().to_string();
+    clients::run(Command::new("cp"), "cp", &["-R", &sources, &folder], None).await?;
+    let copied = place.join("imm-operator");
+    let chart = with_changes(&read(&copied, "Chart.yaml")?, section)?;
+    write(&copied.join("Chart.yaml"), &chart)?;
+    let chart = copied.display().to_string();
     let command = clients::command(Tool::Helm4, Path::new("/dev/null"), place)?;
     clients::run(
         command,

@@ -1,5 +1,6 @@
 //! Text files of a release: the notes, and the manifest of the kubectl plugin.
 
+use super::REPOSITORY;
 use crate::error::{HarnessError, Result};
 
 /// Returns the section of a version in the changelog, without its heading. With `or_unreleased`, the section of unreleased
@@ -24,6 +25,34 @@ pub fn section(changelog: &str, version: &str, or_unreleased: bool) -> Result<St
             "CHANGELOG.md has no text below `## [{version}]`: write what changed before you release"
         ))
     })
+}
+
+/// Returns a text of the repository with links that work outside it: those to files and headings get the address of the
+/// version.
+pub fn with_absolute_links(text: &str, version: &str) -> String {
+    let base = format!("{REPOSITORY}/blob/v{version}/");
+    let mut parts = text.split("](");
+    let mut absolute = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        absolute.push_str("](");
+        let target = part.split(')').next().unwrap_or_default();
+        if target.starts_with('#') {
+            absolute.push_str(&base);
+            absolute.push_str("CHANGELOG.md");
+        } else if !target.contains("://") && !target.starts_with("mailto:") {
+            absolute.push_str(&base);
+        }
+        absolute.push_str(part);
+    }
+    absolute
+}
+
+/// Returns notes that end with the compilers.
+pub fn with_build(notes: &str, compilers: &str) -> String {
+    format!(
+        "{notes}\n### Build\n\n{compilers} [Verify a release]({REPOSITORY}/blob/main/docs/src/project/verify.md) says how to build \
+         the same files.\n"
+    )
 }
 
 /// Returns whether a line defines a link, for example `[0.1.0]: https://…`.
@@ -99,6 +128,19 @@ First version.
         assert_eq!(notes, "### Added\n\n- Something new.\n");
         assert_eq!(section(CHANGELOG, "0.1.0", true).unwrap(), "First version.\n");
         assert!(section("## [Unreleased]\n\n## [0.1.0]\n", "0.1.0", true).is_err());
+    }
+
+    #[test]
+    fn links_of_the_notes_work_outside_the_repository() {
+        let text = "[a](docs/a.md#b), [c](#d), [e](https://example.com/f) and `g`](h";
+        let base = format!("{REPOSITORY}/blob/v0.2.0");
+        assert_eq!(
+            with_absolute_links(text, "0.2.0"),
+            format!(
+                "[a]({base}/docs/a.md#b), [c]({base}/CHANGELOG.md#d), [e](https://example.com/f) and `g`]({base}/h"
+            )
+        );
+        assert_eq!(with_absolute_links("none", "0.2.0"), "none");
     }
 
     #[test]

@@ -3,14 +3,19 @@
 //! workspace enable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::VERSION;
+use super::compile::Architecture;
 use crate::error::{HarnessError, Result};
+use crate::plane::clients;
 
 /// The format of a line of `cargo tree` after its depth.
-pub(super) const FORMAT: &str = "{p}|{l}";
+const FORMAT: &str = "{p}|{l}";
 
 /// Returns the checksums in a `Cargo.lock` by name and version.
 pub fn locked_checksums(lock: &str) -> BTreeMap<Crate, String> {
@@ -94,6 +99,38 @@ fn entry(line: &str) -> Option<(usize, Crate, String)> {
     let alternatives = licence.trim_end_matches(" (*)").split('/').map(str::trim);
     let licence = alternatives.collect::<Vec<_>>().join(" OR ");
     Some((depth.parse().ok()?, Crate { name, version }, licence))
+}
+
+/// Returns the bill of the binary for an architecture, as the text of a file.
+///
+/// # Errors
+/// `Cargo.lock` cannot be read, or `cargo tree` fails.
+pub async fn of(root: &Path, architecture: Architecture) -> Result<String> {
+    let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(HarnessError::io("reading Cargo.lock"))?;
+    let all = tree(root, architecture.target, "normal,build").await?;
+    let linked = tree(root, architecture.target, "normal,no-proc-macro").await?;
+    Ok(format!("{:#}\n", bill(&all, &linked, &locked_checksums(&lock))))
+}
+
+/// Returns the crates of the binary, with macros and build scripts (`normal,build`) or without (`normal,no-proc-macro`).
+async fn tree(root: &Path, target: &str, edges: &str) -> Result<Tree> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root);
+    let args = [
+        "tree",
+        "--locked",
+        "--package",
+        "imm-operator",
+        "--target",
+        target,
+        "--prefix",
+        "depth",
+        "--format",
+        FORMAT,
+        "--edges",
+        edges,
+    ];
+    Tree::parse(&clients::run(cargo, "cargo", &args, None).await?)
 }
 
 /// Returns the bill. Crates that only the compilation needs, such as macros and build scripts, are in `all` and not in

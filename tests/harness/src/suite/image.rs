@@ -11,14 +11,19 @@ use tokio::process::Command;
 use super::stage::Stage;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
-use crate::release::image_files;
+use crate::release::{ARCHITECTURES, BILL_IN_IMAGE, BUILD, image_files, sbom};
 use crate::tools::can_start;
 
 const LARGEST: u64 = 25 * 1024 * 1024;
 const USER: &str = "65532:65532";
 const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /\n";
 /// All files of the image.
-const FILES: [&str; 3] = ["etc/passwd", "etc/ssl/certs/ca-certificates.crt", "imm-operator"];
+const FILES: [&str; 4] = [
+    "etc/passwd",
+    "etc/ssl/certs/ca-certificates.crt",
+    "imm-operator",
+    BILL_IN_IMAGE,
+];
 
 /// Builds the image and checks its configuration and content.
 pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
@@ -26,7 +31,10 @@ pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
     let binary = binary(stage).await?;
     let folder = tempfile::tempdir().map_err(HarnessError::io("creating a folder for the image"))?;
     crate::process::guard::watch_folder(folder.path())?;
-    let source = context(stage.root(), &binary, &folder)?;
+    let ours = ARCHITECTURES.into_iter().find(|one| one.name == architecture());
+    let ours = ours.ok_or_else(|| unexpected("a release has no binary for this architecture"))?;
+    let bill = sbom::of(stage.root(), ours).await?;
+    let source = context(stage.root(), &binary, &bill, &folder)?;
     let image = build(stage, &folder, &source).await?;
 
     let config = config(&image)?;
@@ -87,27 +95,21 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
         .ancestors()
         .nth(2)
         .ok_or_else(|| unexpected("this binary is not in a target folder"))?;
-    let build = [
-        "build",
-        "--locked",
-        "--release",
-        "--bin",
-        "imm-operator",
-        "--target",
-        &target,
-    ];
     let mut cargo = Command::new("cargo");
-    cargo.args(build).arg("--target-dir").arg(folder);
+    cargo
+        .args(BUILD)
+        .args(["--target", &target, "--target-dir"])
+        .arg(folder);
     stage.prepared(cargo).await?;
     Ok(folder.join(target).join("release/imm-operator"))
 }
 
 /// Creates a build context as a release has it, and a Dockerfile without the stages that compile. Fails if the Dockerfile has
 /// an unexpected form.
-fn context(root: &Path, binary: &Path, folder: &TempDir) -> Result<PathBuf> {
+fn context(root: &Path, binary: &Path, bill: &str, folder: &TempDir) -> Result<PathBuf> {
     let doing = || HarnessError::io("creating the build context of the image");
     let context = folder.path().join("context");
-    image_files(root, binary, &context.join(architecture()))?;
+    image_files(root, binary, bill, &context.join(architecture()))?;
     let dockerfile = fs::read_to_string(root.join("Dockerfile")).map_err(doing())?;
     let ours = dockerfile
         .split_once("\nFROM scratch AS settings\n")

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
+mod dockerfile;
 mod publishing;
 mod workflows;
 
@@ -12,7 +13,9 @@ use std::path::Path;
 use std::process::Command;
 
 use imm_harness::environment::checkout;
-use imm_harness::release::{ARCHITECTURES, ReleaseOptions, VERSION, make};
+use imm_harness::release::{
+    ARCHITECTURES, BILL_IN_IMAGE, REPOSITORY, ReleaseOptions, VERSION, check, make, places,
+};
 use serde_json::Value;
 
 /// Makes a release in a folder and returns the names of its files.
@@ -67,7 +70,8 @@ async fn the_files_of_the_image_are_made_of_the_same_binary() {
             [
                 "etc/passwd 644",
                 "etc/ssl/certs/ca-certificates.crt 644",
-                "imm-operator 755"
+                "imm-operator 755",
+                &format!("{BILL_IN_IMAGE} 644"),
             ]
         );
         let archive = format!("dist/imm-operator-{VERSION}-linux-{}.tar.gz", architecture.name);
@@ -75,6 +79,11 @@ async fn the_files_of_the_image_are_made_of_the_same_binary() {
         assert_eq!(
             std::fs::read_to_string(image.join("imm-operator")).unwrap(),
             packed
+        );
+        let bill = format!("dist/imm-operator-{VERSION}-linux-{}.cdx.json", architecture.name);
+        assert_eq!(
+            std::fs::read_to_string(image.join(BILL_IN_IMAGE)).unwrap(),
+            std::fs::read_to_string(folder.path().join(bill)).unwrap()
         );
         let account = std::fs::read_to_string(image.join("etc/passwd")).unwrap();
         assert!(account.starts_with("operator:x:65532:65532:"), "{account}");
@@ -127,11 +136,50 @@ async fn the_files_agree_with_each_other_and_the_page() {
         ],
     );
     assert!(chart.contains(&format!("version: {VERSION}")), "{chart}");
+    let chart: Value = serde_saphyr::from_str(&chart).unwrap();
+    let changes = chart["annotations"]["artifacthub.io/changes"].as_str().unwrap();
+    let changes: Vec<Value> = serde_saphyr::from_str(changes).unwrap();
+    assert!(changes.len() > 5, "{changes:?}");
+    let first = "ImmBucketGrant: keeps statements in an OSS bucket policy for the IMM service role of another account";
+    assert_eq!(
+        changes[0],
+        serde_json::json!({"kind": "added", "description": first})
+    );
     let notes = std::fs::read_to_string(dist.join("RELEASE-NOTES.md")).unwrap();
     assert!(
         notes.contains("`ImmBucketGrant`") && !notes.contains("\n## "),
         "{notes}"
     );
+    assert!(notes.contains("\n### Build\n\nFor Rust 1."), "{notes}");
+    let base = format!("({REPOSITORY}/blob/v{VERSION}/");
+    assert!(notes.contains(&base), "{notes}");
+    for link in notes.split("](").skip(1) {
+        assert!(link.starts_with("https://"), "{link}");
+    }
+}
+
+/// A release fails as long as a page says that there is none, and a dry run does not.
+#[tokio::test]
+async fn a_release_names_the_pages_that_say_that_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("README.md", "# A\n\n**Maturity:** no release yet.\n");
+    write("other.md", "# B\n\nNothing.\n");
+    write("untracked.md", "no release yet\n");
+    output("git", folder.path(), &["init", "--quiet"]);
+    output("git", folder.path(), &["add", "README.md", "other.md"]);
+    assert_eq!(
+        places(folder.path()).await.unwrap(),
+        ["README.md:3: no release yet"]
+    );
+
+    check(&checkout(), true).await.unwrap();
+    let found = places(&checkout()).await.unwrap();
+    let checked = check(&checkout(), false).await;
+    for place in found {
+        let text = checked.as_ref().unwrap_err().to_string();
+        assert!(text.contains(&place), "{place} is not in {text}");
+    }
 }
 
 #[tokio::test]

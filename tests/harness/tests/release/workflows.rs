@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use imm_harness::release::rust_version;
+
 use super::{Value, checkout, output};
 
 fn workflows() -> Vec<(String, String, Value)> {
@@ -108,47 +110,57 @@ fn every_module_of_a_tool_is_updated() {
     for kind in ["cargo", "docker", "github-actions"] {
         assert_eq!(of(kind)["directory"], "/");
     }
-    let gomod = updates
+    let manifests = [
+        ("gomod", "*go.mod"),
+        ("npm", "*package.json"),
+        ("pip", "*requirements.txt"),
+    ];
+    for (kind, pattern) in manifests {
+        let updates = updates
+            .iter()
+            .filter(|update| update["package-ecosystem"] == kind);
+        let listed: BTreeSet<String> = updates
+            .flat_map(|update| update["directories"].as_array().unwrap())
+            .map(|folder| folder.as_str().unwrap().trim_start_matches('/').to_owned())
+            .collect();
+        let files = output("git", &checkout(), &["ls-files", pattern]);
+        let folders = files
+            .lines()
+            .map(|file| file.rsplit_once('/').unwrap().0.to_owned());
+        assert_eq!(listed, folders.collect(), "{kind}");
+    }
+    // The page names them all.
+    let kinds: BTreeSet<&str> = updates
         .iter()
-        .filter(|update| update["package-ecosystem"] == "gomod");
-    let listed: BTreeSet<String> = gomod
-        .flat_map(|update| update["directories"].as_array().unwrap())
-        .map(|folder| folder.as_str().unwrap().trim_start_matches('/').to_owned())
+        .map(|update| update["package-ecosystem"].as_str().unwrap())
         .collect();
-    let files = output("git", &checkout(), &["ls-files", "*go.mod"]);
-    let modules = files
+    let page = std::fs::read_to_string(checkout().join("docs/src/project/scorecard.md")).unwrap();
+    let answer = page
         .lines()
-        .map(|file| file.trim_end_matches("/go.mod").to_owned());
-    assert_eq!(listed, modules.collect());
+        .find(|line| line.starts_with("| Dependency-Update-Tool |"))
+        .unwrap();
+    for kind in kinds {
+        assert!(answer.contains(kind), "{kind}: {answer}");
+    }
 }
 
+/// Dependabot updates only what a Dockerfile names literally.
 #[test]
-fn every_image_of_the_dockerfile_can_be_pinned_by_digest() {
+fn every_image_of_the_dockerfile_is_named_literally_and_by_version() {
     let dockerfile = std::fs::read_to_string(checkout().join("Dockerfile")).unwrap();
     let bases: Vec<&str> = dockerfile
         .lines()
         .filter_map(|line| line.strip_prefix("FROM "))
         .map(|line| line.split(' ').next().unwrap())
         .collect();
-    assert_eq!(
-        bases,
-        [
-            "rust:${RUST_VERSION}-alpine${RUST_DIGEST}",
-            "scratch",
-            "settings",
-            "settings"
-        ]
-    );
+    let version = rust_version(&dockerfile).unwrap();
+    let (tag, digest) = bases[0].split_once('@').unwrap_or((bases[0], ""));
+    assert!(tag.starts_with(&format!("rust:{version}-alpine")), "{tag}");
+    let hexadecimal = |sum: &str| sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());
     assert!(
-        dockerfile.contains("\nARG RUST_DIGEST=\n"),
-        "the digest needs a default, and is in the scope of FROM"
+        digest.is_empty() || digest.strip_prefix("sha256:").is_some_and(hexadecimal),
+        "{digest}"
     );
-    let version = dockerfile
-        .lines()
-        .find_map(|line| line.strip_prefix("ARG RUST_VERSION="));
-    assert_eq!(
-        version.unwrap().split('.').count(),
-        2,
-        "a version, not a moving tag"
-    );
+    assert_eq!(bases[1..], ["scratch", "settings", "settings"]);
+    assert!(!bases.iter().any(|base| base.contains('$')), "{bases:?}");
 }
