@@ -63,6 +63,33 @@ fn no_relative_link_leaves_the_book() {
     assert!(checked > 100, "only {checked} links were checked");
 }
 
+/// Returns the lines of a page that run the program, in order.
+fn runs(page: &str) -> Vec<String> {
+    let text = read(format!("{SOURCE}/{page}"));
+    let blocks = text
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).map(str::trim);
+    lines
+        .filter(|line| {
+            line.contains("imm-operator ") && !line.contains("helm ") && !line.contains("kubectl ")
+        })
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// A reader of the translation, too, sees the plan before the operator writes a policy.
+#[test]
+fn the_translated_tutorial_runs_the_commands_of_the_tutorial() {
+    let [tutorial, translated] = ["get-started/ack.md", "zh-CN/ack.md"].map(runs);
+    assert!(tutorial.len() >= 4, "{tutorial:?}");
+    assert_eq!(tutorial, translated);
+    let page = read(format!("{SOURCE}/zh-CN/ack.md"));
+    let place = |text: &str| page.find(text).unwrap();
+    assert!(place("imm-operator plan -f grant.yaml --live") < place("kubectl apply -f grant.yaml"));
+}
+
 #[test]
 fn the_ram_policies_are_those_of_the_files() {
     let page = read(format!("{SOURCE}/reference/ram-policies.md"));

@@ -46,6 +46,60 @@ fn faults(guide: &str, manifest: &[Value]) -> Vec<String> {
     faults
 }
 
+/// Returns what is wrong with the section of an example: it shows output, and the guide shows the same, or the manifest has the
+/// object that is said to be created.
+fn output_faults(section: &str, guide: &str, manifest: &[Value]) -> Vec<String> {
+    let created = |object: &Value| {
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        format!("{kind}.{GROUP}/{name} created")
+    };
+    let created: Vec<String> = manifest.iter().map(created).collect();
+    let shown: Vec<&str> = section
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .flat_map(|block| block.lines().skip(1))
+        .collect();
+    let known = |line: &&str| {
+        guide.lines().any(|other| other.trim() == *line) || created.iter().any(|other| other == line)
+    };
+    let mut faults: Vec<String> = shown
+        .iter()
+        .filter(|line| !known(line))
+        .map(ToString::to_string)
+        .collect();
+    if shown.is_empty() {
+        faults.push("no output".to_owned());
+    }
+    faults
+}
+
+#[test]
+fn every_example_shows_the_output_of_its_guide() {
+    let mut pages = Vec::new();
+    find_pages(&root().join("docs/src/how-to"), &mut pages);
+    let index = read(format!("{FOLDER}/README.md"));
+    let mut sections: Vec<&str> = index.split("\n## ").skip(1).collect();
+    for page in pages {
+        let name = format!("{}.yaml", page.file_stem().unwrap().to_string_lossy());
+        let ending = format!("): `{name}`");
+        let place = sections
+            .iter()
+            .position(|section| section.lines().next().unwrap().ends_with(&ending));
+        let section = sections.remove(place.unwrap_or_else(|| panic!("no section of {name}")));
+        let manifest = documents(&read(format!("{FOLDER}/{name}")));
+        let found = output_faults(section, &read(&page), &manifest);
+        assert!(found.is_empty(), "{name}: {}", found.join("\n"));
+    }
+    assert!(sections.is_empty(), "{sections:?}");
+    let guide = "Expected:\n\n   ```text\n   A 1\n   ```\n";
+    let grant = documents(&read("deploy/samples/grant.yaml"));
+    let of = |shown: &str| output_faults(&format!("x\n\n```text\n{shown}```\n"), guide, &grant).len();
+    let created = "immbucketgrant.immops.dev/photos-to-analytics created\n";
+    assert_eq!([of("A 1\n"), of(created), of("A 2\n"), of("")], [0, 0, 1, 1]);
+}
+
 #[test]
 fn every_guide_has_an_example_manifest() {
     let mut pages = Vec::new();

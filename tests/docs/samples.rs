@@ -58,7 +58,7 @@ fn check_part(part: &Map<String, Value>) -> Result<(), String> {
         .or_else(|grant| merged("deploy/samples/job.yaml").map_err(|job| format!("{grant}; {job}")))
 }
 
-/// Checks Helm values: the chart knows the names, and the tenancy rules are valid.
+/// Checks Helm values: the chart knows the names, and the tenancy rules are valid. The tests of the chart render it with them.
 fn check_values(values: &Map<String, Value>) -> Result<(), String> {
     let known: Value = serde_saphyr::from_str(&read("charts/imm-operator/values.yaml")).unwrap();
     if let Some(name) = values.keys().find(|name| known.get(name.as_str()).is_none()) {
