@@ -195,7 +195,9 @@ pub struct RoleChain {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("has(self.roleChain) == (self.mode == 'RoleChain')")
-        .message("roleChain is required with mode: RoleChain, and not allowed otherwise: set roleChain, or remove it").field_path(".roleChain")
+        .message("roleChain is required with mode: RoleChain, and not allowed otherwise: set roleChain, or remove it").field_path(".roleChain"),
+    validation = Rule::new("!has(self.passedRole) || self.mode != 'RoleChain'")
+        .message("passedRole is allowed with mode: BucketPolicy only: remove it, because the serviceRole of a chain may be passed anyway").field_path(".passedRole")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobAccess {
@@ -207,4 +209,10 @@ pub struct JobAccess {
     /// The role chain. Only with mode RoleChain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_chain: Option<RoleChain>,
+    /// Service role of the project, if IMM requires ram:PassRole on it from the caller, for example AliyunIMMDefaultRole. The
+    /// sessions that the operator opens for source ServiceAccount and for assumeRole may then pass this role, and otherwise none.
+    /// Only with mode BucketPolicy. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]{1,64}$"))]
+    pub passed_role: Option<String>,
 }

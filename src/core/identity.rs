@@ -200,7 +200,7 @@ pub enum SessionScope {
         account_uid: String,
         /// Name of the project.
         name: String,
-        /// The role of the account that the calls name: IMM can require `ram:PassRole` on it (RAM page on IMM's actions).
+        /// The role of the account that the job names: IMM can require `ram:PassRole` on it (RAM page on IMM's actions).
         passed_role: Option<String>,
     },
 }
@@ -228,7 +228,10 @@ impl SessionScope {
     pub fn project(project: &ProjectRef, access: &JobAccess) -> Self {
         let chain = access.role_chain.as_ref();
         Self::Project {
-            passed_role: chain.map(|chain| chain.service_role.clone()),
+            passed_role: chain.map_or_else(
+                || access.passed_role.clone(),
+                |chain| Some(chain.service_role.clone()),
+            ),
             region: project.region.clone(),
             account_uid: project.account_uid.clone(),
             name: project.name.clone(),
@@ -312,8 +315,10 @@ mod tests {
         )
         .unwrap();
         let chain = json!({"mode": "RoleChain", "roleChain": {"serviceRole": "first", "chain": []}});
+        let own = json!({"passedRole": "AliyunIMMDefaultRole"});
         for (access, passed) in [
             (json!({}), None),
+            (own, Some("acs:ram:*:1234567890123456:role/AliyunIMMDefaultRole")),
             (chain, Some("acs:ram:*:1234567890123456:role/first")),
         ] {
             let access: JobAccess = serde_json::from_value(access).unwrap();

@@ -240,6 +240,15 @@ fn a_job_that_the_api_server_refuses_is_refused_with_its_message() {
             "roleChain is required with mode: RoleChain",
         ),
         (
+            spec(json!({"access": {"mode": "RoleChain", "passedRole": "r",
+                "roleChain": {"serviceRole": "r", "chain": [{"role": "s", "assumeRoleFor": "12345"}]}}})),
+            "passedRole is allowed with mode: BucketPolicy only",
+        ),
+        (
+            spec(json!({"access": {"passedRole": "acs:ram::12345:role/r"}})),
+            "write the name of the role alone",
+        ),
+        (
             spec(json!({"project": {"name": "1p"}})),
             "must be the name of an IMM project",
         ),

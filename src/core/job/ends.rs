@@ -77,15 +77,17 @@ pub fn names_caller(error: &CloudError) -> bool {
 }
 
 /// IMM denied a call.
-pub fn permission_denied(project: &ProjectRef, identity: &Identity, error: &CloudError) -> End {
-    let (project, whose, reference) = (&project.name, identity.describe(), error.code_and_refusal());
+pub fn permission_denied(spec: &JobSpec, identity: &Identity, error: &CloudError) -> End {
+    let (project, whose, reference) = (&spec.project.name, identity.describe(), error.code_and_refusal());
     let message = if error.refusal.action == Some(PASS_ROLE) {
         let of_operator = identity.uses_sts_session() && error.refusal.by == Some(RefusedBy::SessionPolicy);
-        let fix = if of_operator {
-            // The operator's session policies allow it for a role that the job names only.
-            "use credentials with source: Secret and without assumeRole, and limit their permissions in RAM"
-        } else {
+        // The operator's session policies allow it for a role that the job names only.
+        let fix = if !of_operator || spec.access.role_chain.is_some() {
             error.refusal.fix().unwrap_or("allow it")
+        } else if spec.access.passed_role.is_some() {
+            "correct access.passedRole, which must name the service role of the project"
+        } else {
+            "set access.passedRole to that service role, so that the session may pass it"
         };
         format!(
             "The caller, {whose}, lacks ram:PassRole on the service role of project {project}, or on the first role of the chain ({reference}): {fix}, then create another job"
@@ -177,7 +179,7 @@ mod tests {
         let identity = Identity::of("media", &job.credentials).unwrap();
         let denied = |code, action| {
             let error = error(CloudErrorKind::AccessDenied, code, action);
-            message(permission_denied(&job.project, &identity, &error))
+            message(permission_denied(&job, &identity, &error))
         };
         for (of_caller, right) in [
             (denied("NoPermission.User", None), "lacks imm:DetectImageScore"),
@@ -207,20 +209,24 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_the_operator_that_may_not_pass_a_role_needs_other_credentials() {
+    fn a_session_of_the_operator_may_pass_a_role_that_the_job_names() {
         let role = json!({"source": "Secret", "secretRef": {"name": "keys"},
             "assumeRole": {"roleARN": "acs:ram::1234567890123456:role/scorer"}});
         let direct = json!({"source": "Secret", "secretRef": {"name": "keys"}});
-        for (credentials, part) in [
-            (role, "without assumeRole"),
-            (direct, "use a session whose own policy allows it"),
+        let own = "use a session whose own policy allows it";
+        let chain = json!({"mode": "RoleChain", "roleChain": {"serviceRole": "first", "chain": []}});
+        for (credentials, access, part) in [
+            (&role, json!({}), "set access.passedRole to that service role"),
+            (&role, json!({"passedRole": "other"}), "correct access.passedRole"),
+            (&role, chain, own),
+            (&direct, json!({}), own),
         ] {
             let source = json!({"uris": ["oss://pics/a.jpg"]});
-            let job = spec_with(&json!({"source": source, "credentials": credentials}));
+            let job = spec_with(&json!({"source": source, "credentials": credentials, "access": access}));
             let identity = Identity::of("media", &job.credentials).unwrap();
             let mut error = error(CloudErrorKind::AccessDenied, "NoPermission", Some("ram:PassRole"));
             error.refusal.by = Some(RefusedBy::SessionPolicy);
-            let message = message(permission_denied(&job.project, &identity, &error));
+            let message = message(permission_denied(&job, &identity, &error));
             assert!(message.contains(part), "{message}");
         }
     }

@@ -68,7 +68,7 @@ pub fn after_run(
         StopReason::OtherRegion(error) => ended(other_region(&spec.project, &error)),
         StopReason::ClockSkew(error) => recheck(clock_skew(&error)),
         StopReason::Denied { canary: true, error } => {
-            let end = permission_denied(&spec.project, identity, &error);
+            let end = permission_denied(spec, identity, &error);
             if names_caller(&error) {
                 ended(end)
             } else {

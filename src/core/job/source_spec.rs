@@ -46,6 +46,9 @@ pub fn validated_source(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
     check_project("spec.project.name", &spec.project.name)?;
     check_region("spec.project.region", &spec.project.region)?;
     check_uid("spec.project.accountUID", &spec.project.account_uid)?;
+    if let Some(role) = &spec.access.passed_role {
+        check_role("spec.access.passedRole", role)?;
+    }
     if let Some(chain) = &spec.access.role_chain {
         check_role("spec.access.roleChain.serviceRole", &chain.service_role)?;
         for link in &chain.chain {

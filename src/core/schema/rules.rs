@@ -89,6 +89,9 @@ const RULES: &[(&str, Evaluation)] = &[
     ("has(self.roleChain) == (self.mode == 'RoleChain')", |access| {
         has(access.get("roleChain")) == is(access, "mode", "RoleChain")
     }),
+    ("!has(self.passedRole) || self.mode != 'RoleChain'", |access| {
+        !has(access.get("passedRole")) || !is(access, "mode", "RoleChain")
+    }),
     (
         "[has(self.uris), has(self.prefix), has(self.manifest)].filter(x, x).size() == 1",
         |source| {

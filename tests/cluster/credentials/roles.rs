@@ -145,7 +145,7 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
         assert_eq!(lets, Some(allowed), "{role}");
     }
 
-    // Where IMM also requires it for the role of the project, a session is refused, and a key is not.
+    // Where IMM also requires it for the role of the project, a session is refused whose job does not name it, and a key is not.
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
         caller_passes: PassedRole::EveryRole,
@@ -162,9 +162,18 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
     assert_eq!(reason, "PermissionDenied");
     for part in [
         "the session policy does not allow ram:PassRole",
-        "without assumeRole",
+        "set access.passedRole",
     ] {
         assert!(message.contains(part), "{message}");
+    }
+    by_session["access"] = json!({"passedRole": "AliyunIMMDefaultRole"});
+    tenant.apply(&tenant.job("passing", &[&image], &by_session)).await;
+    tenant.until_true(JOB, "passing", "Complete").await;
+    let passing = tenant.scores().pop().unwrap().access_key_id.unwrap();
+    for (role, allowed) in [("AliyunIMMDefaultRole", true), ("chain-start", false)] {
+        let resource = format!("acs:ram::{ACCOUNT_A}:role/{role}");
+        let lets = stage.cloud.session_lets_on(&passing, "ram:PassRole", &resource);
+        assert_eq!(lets, Some(allowed), "{role}");
     }
     tenant.apply(&tenant.job("by-key", &[&image], &granted)).await;
     tenant.until_true(JOB, "by-key", "Complete").await;
