@@ -151,6 +151,8 @@ pub(super) const WITH_FLAGS: &[Case] = &[
     },
     Case {
         name: "token",
+        // IMM requires ram:PassRole of the session, on the role of the project too.
+        project: "callerPasses: everyRole",
         own: Some(Own::Token),
         ..CASE
     },

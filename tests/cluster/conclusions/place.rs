@@ -20,7 +20,7 @@ accounts:
   - uid: "1234567890123456"
     roles:
       - { name: chain-start, allow: ["sts:AssumeRole"], trust: { services: [imm.aliyuncs.com] } }
-      - { name: scorer, allow: ["imm:*"], trust: { accounts: ["6543210987654321"] } }
+      - { name: scorer, allow: ["imm:*", "ram:PassRole"], trust: { accounts: ["6543210987654321"] } }
   - uid: "6543210987654321"
     roles: [{ name: chain-reader, allow: ["oss:GetObject"], trust: { accounts: ["1234567890123456"] } }, { name: node-role }]
 instance: { region: cn-hangzhou, account: "6543210987654321", role: node-role }
@@ -236,8 +236,12 @@ fn job(tenant: &Tenant, case: Case) -> Value {
             json!({"source": "Secret", "secretRef": {"name": "owner"}}),
         ),
     };
-    json!({"source": {"uris": null, "prefix": {"bucket": tenant.bucket, "prefix": "a", "credentials": lister}},
-        "credentials": caller, "budget": {"maxRequests": 10}, "grantRef": {"name": "g"}})
+    let mut job = json!({"source": {"uris": null, "prefix": {"bucket": tenant.bucket, "prefix": "a", "credentials": lister}},
+        "credentials": caller, "budget": {"maxRequests": 10}, "grantRef": {"name": "g"}});
+    if case.project.contains("callerPasses") {
+        job["access"] = json!({"passedRole": "AliyunIMMDefaultRole"});
+    }
+    job
 }
 
 /// Applies objects with the values of a conclusion, waits for the score, and deletes the grant, after which the policy is as
