@@ -9,6 +9,7 @@
 
 mod absent_values;
 mod arguments;
+mod book;
 mod cluster_kinds;
 mod every_value;
 mod kustomize;
