@@ -1,15 +1,17 @@
 //! Calls whose answer matters only by its status, code and format: what `doctor` asks about the cloud itself.
 
 use k8s_openapi::jiff::Timestamp;
-use reqwest::{Method, Url};
+use reqwest::{Method, Request, Url};
 use serde::Deserialize;
 
 use super::classify;
-use super::client::{Cloud, HttpResponse};
+use super::client::{Cloud, HttpResponse, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
 use super::oss_policy::{OssCall, bucket_call, error_of};
+use super::rpc::{RpcCall, UnsignedQuery};
+use super::sign::acs3;
 use crate::core::doctor::{AnswerFormat, AnswerHead};
-use crate::core::place::BucketPlace;
+use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::core::validate::check_region;
 use crate::ports::{AccessKeys, CloudError};
 
@@ -56,6 +58,68 @@ impl Cloud {
         };
         Ok(head_of_oss(&self.send_oss(keys, call).await?))
     }
+
+    /// Asks IMM for its regions, dated `now`, and returns how the answer looks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn regions(
+        &self,
+        project: &ProjectPlace,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<AnswerHead, CloudError> {
+        self.answer_to(self.regions_request(project, keys, now)?).await
+    }
+
+    /// Does the same twice, with the same signature and nonce.
+    pub async fn regions_twice(
+        &self,
+        project: &ProjectPlace,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> [Result<AnswerHead, CloudError>; 2] {
+        let request = self.regions_request(project, keys, now);
+        let again = match &request {
+            Ok(request) => request.try_clone().ok_or_else(|| classify::unanswered("NotSent")),
+            Err(error) => Err(error.clone()),
+        };
+        let first = match request {
+            Ok(request) => self.answer_to(request).await,
+            Err(error) => Err(error),
+        };
+        let second = match again {
+            Ok(request) => self.answer_to(request).await,
+            Err(error) => Err(error),
+        };
+        [first, second]
+    }
+
+    fn regions_request(
+        &self,
+        project: &ProjectPlace,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<Request, CloudError> {
+        let call = RpcCall {
+            service: "IMM",
+            names: RequestNames::default(),
+            address: &format!(
+                "{}?{}",
+                self.endpoints.imm(project),
+                acs3::query(&[("AcceptLanguage", "en-US")])
+            ),
+            action: "ListRegions",
+            version: "2020-09-30",
+            form: None,
+        };
+        call.request(Some(keys), UnsignedQuery::All, now)
+    }
+
+    async fn answer_to(&self, request: Request) -> Result<AnswerHead, CloudError> {
+        let answer = send(&self.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
+        Ok(head_of_rpc("IMM", &answer))
+    }
 }
 
 fn head_of_oss(answer: &HttpResponse) -> AnswerHead {
@@ -79,11 +143,11 @@ fn head_of_oss(answer: &HttpResponse) -> AnswerHead {
     }
 }
 
-/// Returns how an answer of STS looks.
-pub(super) fn head_of_sts(answer: &HttpResponse) -> AnswerHead {
+/// Returns how an answer of IMM or STS looks.
+pub(super) fn head_of_rpc(service: &'static str, answer: &HttpResponse) -> AnswerHead {
     let error = || {
         classify::rpc_error(
-            "STS",
+            service,
             answer.status,
             &answer.body,
             answer.error_headers(),

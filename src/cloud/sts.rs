@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::answer::{IssuedKeys, parse_answer};
-use super::answer_head::head_of_sts;
+use super::answer_head::head_of_rpc;
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
@@ -73,7 +73,7 @@ impl Cloud {
         let call = sts_call(&address, "AssumeRoleWithOIDC", &body);
         let request = call.request(None, query, now)?;
         let answer = send(&self.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
-        Ok(head_of_sts(&answer))
+        Ok(head_of_rpc("STS", &answer))
     }
 
     /// Returns the UID of the account that owns the credentials.

@@ -52,6 +52,52 @@ fn error(status: u16, code: &str) -> FaultAnswer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_which_name_of_oss_serves_which_call() {
+    let name = "oss-endpoint-answers";
+    let world = World::new(", publicEndpointForbidden: true", "").await;
+    let mut reader = KEYS.to_vec();
+    reader.truncate(4);
+    reader.extend([
+        ("IMM_OPERATOR_SOURCE_ACCESS_KEY_ID", "LTAI5tPolicy"),
+        ("IMM_OPERATOR_SOURCE_ACCESS_KEY_SECRET", "canary-policy"),
+    ]);
+    // Nothing is listed at the name in use, so there is no object to read.
+    let report = world.doctor(&both(), JSON, &reader).await.json();
+    let policy = "policy at each name: 404 NoSuchBucketPolicy, EC 0030-00000006";
+    let closed = "400 PublicEndpointForbidden, the public endpoint does not serve this bucket";
+    assert_eq!(
+        seen(&report, name),
+        format!("list at public and dual-stack: {closed}, at internal: 200; {policy}")
+    );
+    let internal = [
+        "-o",
+        "json",
+        "--oss-endpoint=https://oss-{region}-internal.aliyuncs.com",
+    ];
+    let report = world.doctor(&both(), &internal, &reader).await.json();
+    let lists = format!("list at public and dual-stack: {closed}, at internal: 200");
+    let gets = format!("get at public and dual-stack: {closed}, at internal: 200");
+    assert_eq!(seen(&report, name), format!("{lists}; {gets}; {policy}"));
+    let read = world.emulator.calls();
+    let read = read
+        .iter()
+        .filter(|call| call.action == "GetObject" && call.status == Some(206));
+    assert_eq!(read.count(), 1, "one byte at one name");
+    // The name for acceleration costs money.
+    let without = world.emulator.calls().len();
+    let flags = [internal.as_slice(), &["--accelerate"]].concat();
+    let report = world.doctor(&both(), &flags, &reader).await.json();
+    assert_eq!(
+        seen(&report, name),
+        format!(
+            "list at public and dual-stack and accelerate: {closed}, at internal: 200; \
+             get at public and dual-stack and accelerate: {closed}, at internal: 200; {policy}"
+        )
+    );
+    assert_eq!(world.emulator.calls().len(), without + 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_report_says_whether_oss_hides_a_bucket_from_another_account() {
     let name = "bucket-of-other-account";
     let hidden = "NoSuchBucket says that a bucket does not exist";
@@ -163,6 +209,107 @@ async fn the_report_says_which_form_of_a_token_exchange_is_answered_in_json() {
     // Without a token there is nothing to exchange.
     let report = world.doctor(&both(), JSON, KEYS).await.json();
     assert!(!has(&report, name));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_how_imm_refuses_a_signature_and_which_dates_it_accepts() {
+    let (errors, dates) = ("imm-signature-errors", "imm-clock-tolerance");
+    let limit = "the date of a call may be up to 15 minutes off";
+    let world = World::new("", "").await;
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert_eq!(
+        seen(&report, errors),
+        "a wrong signature: 400 SignatureDoesNotMatch in JSON; an unknown AccessKey ID: 404 InvalidAccessKeyId.NotFound in JSON; \
+         a nonce for the second time: 400 SignatureNonceUsed in JSON"
+    );
+    assert_eq!(
+        seen(&report, dates),
+        "a call dated 14 min ago: 200 in JSON; 16 min ago: 400 InvalidTimeStamp.Expired in JSON; \
+         the check of the clock fails from 15 minutes on, as documented"
+    );
+    assert_eq!(assumptions(&report), Vec::<&str>::new());
+    let calls = world.emulator.calls();
+    let of_imm = |status| {
+        let regions = calls.iter().filter(|call| call.action == "ListRegions");
+        regions.filter(|call| call.status == Some(status)).count()
+    };
+    assert_eq!((of_imm(200), of_imm(400), of_imm(404)), (1, 3, 1));
+    // A service that accepts every date and every nonce.
+    let body = Some(r#"{"RequestId": "1", "Regions": []}"#.to_owned());
+    let accepts = || FaultAnswer {
+        body: body.clone(),
+        ..error(200, "")
+    };
+    answer(&world, "ListRegions", "LTAI5tScorer", 0, accepts());
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert!(
+        seen(&report, dates).ends_with("the check of the clock fails from 16 minutes on"),
+        "{report:#}"
+    );
+    for wrong in [
+        limit,
+        "a nonce is accepted once",
+        "the error of a wrong key names the credentials",
+    ] {
+        assert!(assumptions(&report).contains(&wrong), "{wrong}: {report:#}");
+    }
+    // Nothing is asked of IMM.
+    world.emulator.clear_faults();
+    let flags = ["-o", "json", "--no-imm"];
+    let report = world.doctor(&both(), &flags, KEYS).await.json();
+    assert!(!has(&report, errors) && !has(&report, dates), "{report:#}");
+    let calls = world.emulator.calls();
+    assert!(calls.iter().all(|call| call.service != "imm"), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_for_which_dates_a_new_session_is_valid() {
+    let name = "session-dates";
+    let world = World::new("", "").await;
+    let credentials = "{source: Secret, secretRef: {name: oss-policy-admin}";
+    let role = "assumeRole: {roleARN: \"acs:ram::6543210987654321:role/editor\"}}";
+    let manifest = both().replace(&format!("{credentials}}}"), &format!("{credentials}, {role}"));
+    let keys: Vec<_> = KEYS
+        .iter()
+        .map(|(name, value)| match *value {
+            "LTAI5tPolicy" => (*name, "LTAI5tEditor"),
+            "canary-policy" => (*name, "canary-editor"),
+            value => (*name, value),
+        })
+        .collect();
+    let report = world.doctor(&manifest, JSON, &keys).await.json();
+    assert_eq!(
+        seen(&report, name),
+        "valid before it was issued, and a date may be 15 minutes off, as documented: a read dated now: 200; \
+         10 min earlier: accepted; 14 min 50 s earlier: accepted; 15 min 10 s earlier: 403 RequestTimeTooSkewed; \
+         14 min 50 s later: accepted"
+    );
+    // A cloud in which a session begins when it is issued. The first read with a session of the bucket's owner is another check.
+    let refused = Fault {
+        matching: FaultMatch {
+            action: Some("GetBucketInfo".to_owned()),
+            ..FaultMatch::default()
+        },
+        skip: 2,
+        times: Some(2),
+        effect: FaultEffect::Answer(error(403, "InvalidSecurityToken")),
+    };
+    world.emulator.add_fault(refused);
+    let report = world.doctor(&manifest, JSON, &keys).await.json();
+    let check = check(&report, name);
+    assert_eq!(check["level"], "warning", "{check}");
+    assert!(
+        check["seen"].as_str().unwrap().starts_with(
+            "not valid before it was issued: a read dated now: 200; 10 min earlier: 403 InvalidSecurityToken;"
+        ),
+        "{check}"
+    );
+    let wrong = "a session serves calls that are dated before it was issued";
+    assert!(assumptions(&report).contains(&wrong), "{report:#}");
+    // Long-lived keys are not issued at a time.
+    world.emulator.clear_faults();
+    let report = world.doctor(&both(), JSON, KEYS).await.json();
+    assert!(!has(&report, name), "{report:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

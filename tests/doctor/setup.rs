@@ -97,6 +97,7 @@ const READS: &[&str] = &[
     "GetPublicAccessBlock",
     "ListBuckets",
     "ListObjectsV2",
+    "ListRegions",
 ];
 
 pub(super) struct World {

@@ -70,9 +70,14 @@ pub struct DoctorArgs {
     /// what the object names, with your own permissions. Default: environment for files, cluster for objects in the cluster.
     #[arg(long, value_enum)]
     pub(super) keys: Option<KeysFrom>,
-    /// Do not call IMM, which leaves no probe. Without it, GetProject is called once, whose price is not documented.
+    /// Do not call IMM, which leaves no probe. Without it, GetProject is called once and ListRegions five times; their prices are
+    /// not documented.
     #[arg(long)]
     pub(super) no_imm: bool,
+    /// Also ask the name of OSS for acceleration, oss-accelerate.aliyuncs.com, what its other names are asked. What it sends is
+    /// billed by volume if transfer acceleration is on for the bucket.
+    #[arg(long)]
+    pub(super) accelerate: bool,
     /// Access log of the bucket, from the time at which IMM read images: says how OSS spells the role, and whether IMM reads as
     /// one session. Export it from the real-time log query of OSS, as JSON or CSV with the field extend_information. At most
     /// 64 MiB; nothing is sent.

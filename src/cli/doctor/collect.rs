@@ -5,23 +5,24 @@ use std::path::Path;
 
 use super::access_log::read_access_log;
 use super::args::{DoctorArgs, KeysFrom};
-use super::collector::Collector;
-use super::endpoints::{reach_all, variants};
+use super::collector::{Collector, Subject};
+use super::endpoints::{AskedNames, reach_all, variants};
 use super::input::{GrantSubject, JobSubject, Subjects};
+use super::job_reads::{job_facts, source_place};
 use super::probe::{RenewedKeys, read_image};
 use super::probe_args::ProbeKind;
 use super::probe_conditions::ProbeInput;
 use super::probe_start::{restore_from_file, start_probe};
-use super::questions::{Asked, ListedPage, Subject, ask};
-use crate::api::{CredentialSource, Credentials, RequestPayer, Source};
+use super::questions::{Asked, ListedPage, ask};
+use crate::api::{CredentialSource, Credentials, RequestPayer};
 use crate::app::{CallersCluster, OperatorIdentity};
-use crate::core::doctor::{BucketFacts, Facts, GrantFacts, JobFacts, ListingFacts, RestoreOutcome};
+use crate::core::doctor::{BucketFacts, Facts, GrantFacts, RestoreOutcome};
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
-use crate::core::job::{ListedObject, SourceSpec, validated_source};
-use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
+use crate::core::job::validated_source;
+use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::kubernetes::now;
-use crate::ports::{AccessKeys, CloudError, ListPosition};
+use crate::ports::AccessKeys;
 
 /// Collects all facts.
 ///
@@ -178,7 +179,8 @@ async fn seen(
         endpoints: reach_all(collector, bucket.as_ref(), source.as_ref(), project.as_ref()).await,
         ..Facts::default()
     };
-    let (mut objects, mut owner, mut page) = (None, None, Vec::new());
+    let (mut objects, mut owner) = (None, None);
+    let (mut page, mut object, mut caller) = (Vec::new(), None, None);
     if let (Some(grant), Some(bucket)) = (grant, &bucket) {
         let scope = SessionScope::bucket(&grant.spec.bucket);
         let (credentials, keys) = collector
@@ -204,26 +206,33 @@ async fn seen(
     }
     if let (Some(job), Some(project), Some(source_spec)) = (job, &project, &source_spec) {
         let of_source = source.as_ref().map(|place| (source_spec, place));
-        let (seen, read) = job_facts(collector, job, project, of_source).await?;
-        if let (Some(place), Some(read)) = (source, read) {
-            let source = &seen.spec.source;
+        let reads = job_facts(collector, job, project, of_source).await?;
+        if let (Some(place), Some(read)) = (&source, reads.source) {
+            let source = &reads.facts.spec.source;
             let prefix = source.prefix.as_ref().map(|p| p.prefix.clone());
-            objects = Some((
-                place,
-                (prefix.unwrap_or_default(), source.request_payer()),
-                read.keys,
-            ));
+            let payer = source.request_payer();
+            objects = Some((place.clone(), (prefix.unwrap_or_default(), payer), read.keys));
             page = read.objects;
+            object = read.object;
         }
-        facts.job = Some(seen);
+        caller = reads.keys;
+        facts.job = Some(reads.facts);
     }
     if let Some((bucket, (prefix, payer), keys)) = &objects {
         facts.variants = variants(collector, bucket, (prefix, *payer), keys).await;
     }
+    let of_grant = bucket.as_ref().zip(owner.as_ref());
     let of_prefix = objects.as_ref().filter(|_| !page.is_empty());
     let asked = Asked {
         subjects: (subjects.0.as_ref(), subjects.1.as_ref()),
-        bucket: bucket.as_ref().zip(owner.as_ref()),
+        bucket: of_grant,
+        source: source.as_ref(),
+        project: project.as_ref().zip(caller.as_ref()),
+        names: objects.as_ref().map(|(place, (prefix, payer), keys)| AskedNames {
+            listed: (place, prefix, *payer, keys),
+            object,
+            policy: of_grant.filter(|(bucket, _)| bucket.region() == place.region()),
+        }),
         listed: of_prefix.map(|(bucket, (prefix, payer), keys)| ListedPage {
             bucket,
             prefix,
@@ -251,105 +260,4 @@ async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &Ac
             None
         },
     }
-}
-
-/// What was read of the source of a job.
-struct ReadSource {
-    /// The credentials that read it.
-    keys: AccessKeys,
-    /// The first page of a prefix.
-    objects: Vec<ListedObject>,
-}
-
-/// Asks about the job. Returns also what was read of its source.
-async fn job_facts(
-    collector: &Collector<'_>,
-    job: JobSubject,
-    project: &ProjectPlace,
-    source: Option<(&SourceSpec, &BucketPlace)>,
-) -> Result<(JobFacts, Option<ReadSource>), String> {
-    let JobSubject {
-        namespace,
-        spec,
-        stored,
-    } = job;
-    let scope = SessionScope::project(&spec.project, &spec.access);
-    let (credentials, keys) = collector
-        .keys("JOB", (&namespace, stored), &spec.credentials, &scope)
-        .await?;
-    let mut seen = JobFacts {
-        credentials,
-        account: None,
-        project: None,
-        listing: None,
-        spec,
-    };
-    if let Some(keys) = &keys {
-        seen.account = Some(collector.cloud.caller_account(keys, now()).await);
-        if !collector.flags.no_imm {
-            seen.project = Some(collector.cloud.project_limits(project, keys, now()).await);
-        }
-    }
-    let Some((source_spec, place)) = source else {
-        return Ok((seen, None));
-    };
-    let own = seen.spec.source.credentials();
-    let used = own.unwrap_or(&seen.spec.credentials);
-    let scope = SessionScope::Objects(place.name().to_owned());
-    let whose = if own.is_some() { "SOURCE" } else { "JOB" };
-    let (obtained, keys) = collector.keys(whose, (&namespace, stored), used, &scope).await?;
-    let credentials = own.is_some().then_some(obtained);
-    let Some(keys) = keys else {
-        seen.listing = Some(ListingFacts {
-            credentials,
-            result: None,
-        });
-        return Ok((seen, None));
-    };
-    let read = read_source(collector, &seen.spec.source, (source_spec, place), &keys).await;
-    let objects = read
-        .as_ref()
-        .map(|(_, objects)| objects.clone())
-        .unwrap_or_default();
-    seen.listing = Some(ListingFacts {
-        credentials,
-        result: Some(read.map(|(count, _)| count)),
-    });
-    Ok((seen, Some(ReadSource { keys, objects })))
-}
-
-/// Lists the first page of a prefix, or reads the first bytes of a manifest. Returns the number of objects, and those of a page.
-async fn read_source(
-    collector: &Collector<'_>,
-    source: &Source,
-    (source_spec, place): (&SourceSpec, &BucketPlace),
-    keys: &AccessKeys,
-) -> Result<(usize, Vec<ListedObject>), CloudError> {
-    if let SourceSpec::Manifest(object) = source_spec
-        && let Ok(object) = ObjectPlace::new(object, place.region())
-    {
-        let read = collector
-            .cloud
-            .read_object(&object, 0..64, None, source.request_payer(), keys, now())
-            .await;
-        return read.map(|_| (1, Vec::new()));
-    }
-    let prefix = source.prefix.as_ref().map_or("", |prefix| prefix.prefix.as_str());
-    let start = ListPosition::default();
-    let page = collector
-        .cloud
-        .list_objects(place, prefix, &start, source.request_payer(), keys, now())
-        .await?;
-    Ok((page.objects.len(), page.objects))
-}
-
-/// Returns the bucket of a source that has to be read; `None` for images that the job lists.
-fn source_place(source: &SourceSpec, region: &str) -> Result<Option<BucketPlace>, String> {
-    let bucket = match source {
-        SourceSpec::Prefix { bucket, .. } => bucket,
-        SourceSpec::Manifest(object) => &object.bucket,
-        SourceSpec::Uris(_) => return Ok(None),
-    };
-    let place = BucketPlace::new(bucket, region).map_err(|error| error.to_string())?;
-    Ok(Some(place))
 }

@@ -15,6 +15,9 @@ use crate::core::proxy::ProxyVariables;
 use crate::kubernetes::Kubernetes;
 use crate::ports::{AccessKeys, CredentialsError};
 
+/// Namespace of an object, and whether it is in the cluster.
+pub(super) type Subject = (String, bool);
+
 /// Everything that the calls need.
 pub(super) struct Collector<'a> {
     pub(super) flags: &'a DoctorArgs,
@@ -130,7 +133,8 @@ impl ObjectKeys<'_> {
             .map_or(CallerCredentials::Given(&self.given), CallerCredentials::Cluster)
     }
 
-    async fn credentials(&self) -> Result<AccessKeys, CredentialsError> {
+    /// Obtains the credentials, with a new session if they are one of STS.
+    pub(super) async fn credentials(&self) -> Result<AccessKeys, CredentialsError> {
         let source = self.caller();
         source.keys(self.cloud, &self.identity, &self.scope).await
     }
@@ -142,14 +146,22 @@ impl ObjectKeys<'_> {
         exchange.ok().flatten()
     }
 
-    fn facts(&self, result: Result<(), CredentialsError>) -> CredentialFacts {
-        let by_token = match self.cluster {
+    fn is_by_token(&self) -> bool {
+        match self.cluster {
             Some(_) => matches!(self.identity.origin, CredentialOrigin::ServiceAccount { .. }),
             None => matches!(self.given, OperatorIdentity::Token { .. }),
-        };
+        }
+    }
+
+    /// Whether obtaining the credentials opens a session at STS.
+    pub(super) fn opens_session(&self) -> bool {
+        self.identity.assumed_role.is_some() || self.is_by_token()
+    }
+
+    fn facts(&self, result: Result<(), CredentialsError>) -> CredentialFacts {
         CredentialFacts {
             origin: self.origin.clone(),
-            by_token,
+            by_token: self.is_by_token(),
             result,
         }
     }

@@ -4,12 +4,12 @@ use super::collector::Collector;
 use crate::api::RequestPayer;
 use crate::app::OperatorIdentity;
 use crate::cloud::Cloud;
-use crate::core::doctor::{EndpointFacts, Reachability, Service, VariantFacts};
-use crate::core::endpoints::{EndpointSettings, variants_of};
-use crate::core::place::{BucketPlace, ProjectPlace};
+use crate::core::doctor::{EndpointFacts, NameAnswers, Reachability, Service, VariantFacts};
+use crate::core::endpoints::{EndpointSettings, accelerated, variants_of};
+use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::proxy::with_scheme;
 use crate::kubernetes::now;
-use crate::ports::{AccessKeys, ListPosition};
+use crate::ports::{AccessKeys, CloudError, ListPosition};
 
 /// Asks every name of OSS in the region for the objects of a bucket.
 pub(super) async fn variants(
@@ -21,12 +21,7 @@ pub(super) async fn variants(
     let used = collector.endpoints.oss_service(bucket);
     let mut found = Vec::new();
     for variant in variants_of(&used, bucket.region()) {
-        let settings = EndpointSettings {
-            oss: vec![variant.url.clone()],
-            ..collector.settings.clone()
-        };
-        let resolved = settings.resolve(collector.endpoints.own_region().map(ToOwned::to_owned));
-        let Some(cloud) = resolved.ok().and_then(|endpoints| Cloud::new(endpoints).ok()) else {
+        let Some(cloud) = cloud_at(collector, &variant.url) else {
             continue;
         };
         let start = ListPosition::default();
@@ -42,6 +37,81 @@ pub(super) async fn variants(
         });
     }
     found
+}
+
+/// A client for one name of OSS.
+fn cloud_at(collector: &Collector<'_>, url: &str) -> Option<Cloud> {
+    let settings = EndpointSettings {
+        oss: vec![url.to_owned()],
+        ..collector.settings.clone()
+    };
+    let resolved = settings.resolve(collector.endpoints.own_region().map(ToOwned::to_owned));
+    Cloud::new(resolved.ok()?).ok()
+}
+
+/// What is asked at every name of OSS, with the credentials for it.
+pub(super) struct AskedNames<'a> {
+    /// The bucket, the prefix and the payer of a list.
+    pub(super) listed: (&'a BucketPlace, &'a str, RequestPayer, &'a AccessKeys),
+    /// An object of the same bucket.
+    pub(super) object: Option<ObjectPlace>,
+    /// The bucket of the grant.
+    pub(super) policy: Option<(&'a BucketPlace, &'a AccessKeys)>,
+}
+
+/// Asks every name of OSS for an object and for the policy. What they answer to a list is known from `variants`, except for the
+/// name for acceleration, which is asked only if the flag says so.
+pub(super) async fn name_answers(
+    collector: &Collector<'_>,
+    variants: &[VariantFacts],
+    asked: &AskedNames<'_>,
+) -> Vec<NameAnswers> {
+    let (bucket, prefix, payer, keys) = asked.listed;
+    let mut found = Vec::new();
+    for variant in variants {
+        if let Some(cloud) = cloud_at(collector, &variant.url) {
+            let list = variant.objects.clone();
+            found.push(answers_at(&cloud, variant.kind, list, asked).await);
+        }
+    }
+    let used = collector.endpoints.oss_service(bucket);
+    let used = variants_of(&used, bucket.region()).into_iter().next();
+    let billed = used.filter(|_| collector.flags.accelerate);
+    if let Some(name) = billed.and_then(|used| accelerated(&used))
+        && let Some(cloud) = cloud_at(collector, &name.url)
+    {
+        let start = ListPosition::default();
+        let list = cloud.list_objects(bucket, prefix, &start, payer, keys, now());
+        let list = list.await.map(|_| ());
+        found.push(answers_at(&cloud, name.kind, list, asked).await);
+    }
+    found
+}
+
+async fn answers_at(
+    cloud: &Cloud,
+    kind: &'static str,
+    list: Result<(), CloudError>,
+    asked: &AskedNames<'_>,
+) -> NameAnswers {
+    let (_, _, payer, keys) = asked.listed;
+    let object = match &asked.object {
+        Some(object) => {
+            let read = cloud.read_object(object, 0..1, None, payer, keys, now());
+            Some(read.await.map(|_| ()))
+        }
+        None => None,
+    };
+    let policy = match asked.policy {
+        Some((bucket, keys)) => Some(cloud.answer_about_bucket(bucket, "policy", keys, now()).await),
+        None => None,
+    };
+    NameAnswers {
+        kind,
+        list,
+        object,
+        policy,
+    }
 }
 
 /// Looks at every endpoint that would be used.

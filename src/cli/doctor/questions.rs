@@ -1,6 +1,8 @@
-//! Asks what reads say about the cloud itself. No call writes, scores or asks for the project.
+//! Asks what reads say about the cloud itself. No call writes, scores or asks for a project.
 
-use super::collector::Collector;
+use super::collector::{Collector, Subject};
+use super::dates::{session_dates, signature_answers};
+use super::endpoints::{AskedNames, name_answers};
 use crate::api::RequestPayer;
 use crate::cloud::UnsignedQuery;
 use crate::core::doctor::{
@@ -9,12 +11,9 @@ use crate::core::doctor::{
 use crate::core::endpoints::variants_of;
 use crate::core::identity::SessionScope;
 use crate::core::job::ListedObject;
-use crate::core::place::BucketPlace;
+use crate::core::place::{BucketPlace, ProjectPlace};
 use crate::kubernetes::now;
 use crate::ports::{AccessKeys, ListPosition};
-
-/// Namespace of an object, and whether it is in the cluster.
-pub(super) type Subject = (String, bool);
 
 /// What the questions are about.
 pub(super) struct Asked<'a> {
@@ -22,6 +21,12 @@ pub(super) struct Asked<'a> {
     pub(super) subjects: (Option<&'a Subject>, Option<&'a Subject>),
     /// The bucket of the grant, with its credentials.
     pub(super) bucket: Option<(&'a BucketPlace, &'a AccessKeys)>,
+    /// The bucket that the job's source is in.
+    pub(super) source: Option<&'a BucketPlace>,
+    /// The project, with the credentials that call IMM.
+    pub(super) project: Option<(&'a ProjectPlace, &'a AccessKeys)>,
+    /// What every name of OSS is asked.
+    pub(super) names: Option<AskedNames<'a>>,
     /// The first page of the prefix that the job lists.
     pub(super) listed: Option<ListedPage<'a>>,
 }
@@ -45,10 +50,18 @@ pub(super) async fn ask(
     asked: Asked<'_>,
 ) -> Result<QuestionFacts, String> {
     let mut found = QuestionFacts::default();
+    if let Some(names) = &asked.names {
+        found.names = name_answers(collector, &facts.variants, names).await;
+    }
     if let Some((bucket, keys)) = asked.bucket {
         found.other_account = other_account(collector, facts, bucket, asked.subjects.1).await?;
         found.other_region = other_region(collector, facts, bucket, keys).await;
     }
+    if let Some((project, keys)) = asked.project.filter(|_| !collector.flags.no_imm) {
+        found.signatures = signature_answers(collector, facts, project, keys).await;
+    }
+    let places = (asked.bucket.map(|(bucket, _)| bucket), asked.source);
+    found.session_dates = session_dates(collector, facts, asked.subjects, places).await?;
     found.exchanges = exchanges(collector, facts, asked.subjects).await?;
     if let Some(page) = &asked.listed {
         found.listed_keys = Some(listed_keys(collector, page).await);

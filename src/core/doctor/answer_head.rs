@@ -48,6 +48,25 @@ pub struct AnswerHead {
     pub format: AnswerFormat,
 }
 
+/// An answer whose content does not matter, or why there was none.
+pub type Answered = Result<AnswerHead, CloudError>;
+
+/// Status and code of an answer, or why there was none.
+pub(super) fn shown(answer: &Answered) -> String {
+    match answer {
+        Ok(head) => head.describe(),
+        Err(error) => format!("no answer ({})", error.code),
+    }
+}
+
+/// The same with the format of the body.
+pub(super) fn shown_with_format(answer: &Answered) -> String {
+    match answer {
+        Ok(head) => format!("{} in {}", head.describe(), head.format.name()),
+        Err(_) => shown(answer),
+    }
+}
+
 impl AnswerHead {
     /// Returns status, code, the side that refused the call, and `EC`. The request id is left out: the same call has another
     /// one each time.
@@ -72,6 +91,12 @@ impl AnswerHead {
             by,
             Some(RefusedBy::RamPolicy | RefusedBy::SessionPolicy | RefusedBy::ControlPolicy)
         )
+    }
+
+    /// Whether the credentials were rejected, or the date of the call.
+    pub(super) fn rejects_caller(&self) -> bool {
+        let error = self.error.as_ref();
+        error.is_some_and(|error| error.rejects_credentials() || error.is_clock_skew())
     }
 
     pub(super) fn is_of_kind(&self, kind: CloudErrorKind) -> bool {

@@ -8,6 +8,7 @@ use super::probe_findings::{ProbeFindings, RevocationLag};
 use super::probe_step::LimitCase;
 use super::{
     AccessLogFacts, ConditionFindings, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts,
+    SessionDates, SignatureAnswers,
 };
 use crate::core::condition_builder::counted;
 
@@ -24,6 +25,12 @@ const POLICY_PAGE: &str = "OSS: bucket policy";
 const ERRORS_PAGE: &str = "OSS: error codes";
 /// Page on listing objects.
 const LIST_PAGE: &str = "OSS: ListObjectsV2";
+/// Page on the signature of IMM and STS.
+const SIGNATURE_PAGE: &str = "OpenAPI: signature V3";
+/// Page on the signature of OSS.
+const OSS_SIGNATURE_PAGE: &str = "OSS: signature V4";
+/// Page on sessions.
+const SESSION_PAGE: &str = "STS: AssumeRole";
 /// Pages on the calls of IMM.
 const IMM_PAGE: &str = "IMM: API reference";
 
@@ -216,6 +223,8 @@ fn about_questions(asked: &QuestionFacts) -> Vec<WrongAssumption> {
             ),
         ));
     }
+    list.extend(asked.signatures.iter().flat_map(about_signatures));
+    list.extend(asked.session_dates.iter().filter_map(about_session));
     list
 }
 
@@ -226,6 +235,50 @@ fn about_conditions(found: &ConditionFindings) -> Option<WrongAssumption> {
             BLOCK_PAGE,
             "a condition on acs:SourceIp with ranges of at least /8 makes a statement non-public",
             "OSS counts it as public",
+        )
+    })
+}
+
+fn about_signatures(asked: &SignatureAnswers) -> Vec<WrongAssumption> {
+    let tolerance = asked.other_tolerance().map(|seen| {
+        wrong(
+            SIGNATURE_PAGE,
+            "the date of a call may be up to 15 minutes off",
+            seen,
+        )
+    });
+    let nonce = asked.accepts_nonce_again() == Some(true);
+    let nonce = nonce.then(|| {
+        wrong(
+            SIGNATURE_PAGE,
+            "a nonce is accepted once",
+            "IMM answered the same call twice",
+        )
+    });
+    let refusals = asked.unrecognized().into_iter().map(|seen| {
+        wrong(
+            SIGNATURE_PAGE,
+            "the error of a wrong key names the credentials",
+            seen,
+        )
+    });
+    tolerance.into_iter().chain(nonce).chain(refusals).collect()
+}
+
+fn about_session(asked: &SessionDates) -> Option<WrongAssumption> {
+    if asked.is_valid_before() == Some(false) {
+        return Some(wrong(
+            SESSION_PAGE,
+            "a session serves calls that are dated before it was issued",
+            "OSS refused one dated ten minutes before",
+        ));
+    }
+    let other = asked.has_documented_limit() == Some(false);
+    other.then(|| {
+        wrong(
+            OSS_SIGNATURE_PAGE,
+            "the date of a call may be up to 15 minutes off, and no more",
+            asked.check().seen,
         )
     })
 }

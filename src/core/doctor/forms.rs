@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use super::answer_head::AnswerHead;
+use super::answer_head::Answered;
 use super::policy_form::{FormPlace, PolicyForm};
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
-use super::questions::Answered;
 use crate::core::error::CloudError;
 
 /// How often two writes are sent at once, unless one of them is refused before: they need not meet.

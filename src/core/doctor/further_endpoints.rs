@@ -2,6 +2,7 @@
 //! stays short.
 
 use super::network::{checks_of, host_of};
+use super::signature_answers::DATE_TOLERANCE;
 use super::{Check, EndpointFacts, Level, Service};
 
 /// The checks of all further endpoints: one line each, or what is wrong.
@@ -16,7 +17,7 @@ fn further_check(endpoint: &EndpointFacts) -> Vec<Check> {
         Service::Metadata | Service::CredentialsUri => Level::Failed,
         Service::Oss | Service::OssAccount | Service::Imm | Service::Sts => Level::Warning,
     };
-    let faults: Vec<Check> = checks_of(endpoint)
+    let faults: Vec<Check> = checks_of(endpoint, DATE_TOLERANCE)
         .into_iter()
         .filter(|check| check.level >= least)
         // Nothing is signed for a service of the machine.

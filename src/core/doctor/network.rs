@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
+use super::signature_answers::DATE_TOLERANCE;
 use super::{Check, EndpointFacts, Reachability, Service, TlsFault, VariantFacts};
 use crate::core::endpoints::is_this_machine;
 use crate::core::error::{CloudError, CloudErrorKind};
@@ -9,8 +10,6 @@ use crate::core::refusal::RefusedBy;
 
 /// Offset of the clocks that is worth a warning.
 const NOTABLE_OFFSET: SignedDuration = SignedDuration::from_secs(60);
-/// Offset from which requests are rejected. OSS, IMM and STS accept 15 minutes; policy writes are dated by the clock of OSS.
-const REJECTED_OFFSET: SignedDuration = SignedDuration::from_mins(15);
 
 /// The host and the port of a URL. The name and the password in the URL of a proxy are left out.
 pub(super) fn host_of(url: &str) -> &str {
@@ -19,14 +18,19 @@ pub(super) fn host_of(url: &str) -> &str {
     authority.rsplit('@').next().unwrap_or_default()
 }
 
-/// Four checks for each endpoint of OSS, IMM and STS that every run uses.
-pub(super) fn endpoint_checks(endpoints: &[EndpointFacts]) -> Vec<Check> {
+/// Four checks for each endpoint of OSS, IMM and STS that every run uses. `imm` is the offset of the clock from which IMM was seen
+/// to reject calls.
+pub(super) fn endpoint_checks(endpoints: &[EndpointFacts], imm: Option<SignedDuration>) -> Vec<Check> {
     let main = endpoints.iter().filter(|endpoint| !endpoint.service.is_further());
-    main.flat_map(checks_of).collect()
+    let checks = main.flat_map(|endpoint| {
+        let seen = imm.filter(|_| endpoint.service == Service::Imm);
+        checks_of(endpoint, seen.unwrap_or(DATE_TOLERANCE))
+    });
+    checks.collect()
 }
 
-/// The checks of an endpoint up to the first stage that fails.
-pub(super) fn checks_of(endpoint: &EndpointFacts) -> Vec<Check> {
+/// The checks of an endpoint up to the first stage that fails. Its service rejects calls whose dates are `tolerance` off.
+pub(super) fn checks_of(endpoint: &EndpointFacts, tolerance: SignedDuration) -> Vec<Check> {
     let host = host_of(&endpoint.url);
     let next = endpoint.proxy.as_deref().map_or_else(
         || host.to_owned(),
@@ -81,7 +85,7 @@ pub(super) fn checks_of(endpoint: &EndpointFacts) -> Vec<Check> {
             encrypted, offset, ..
         } => {
             found.push(encryption_check(service, host, *encrypted));
-            found.push(clock_check(service, host, *offset));
+            found.push(clock_check(service, host, *offset, tolerance));
         }
     }
     found
@@ -148,7 +152,12 @@ fn encryption_check(service: &str, host: &str, encrypted: bool) -> Check {
     }
 }
 
-fn clock_check(service: &str, host: &str, offset: Option<SignedDuration>) -> Check {
+fn clock_check(
+    service: &str,
+    host: &str,
+    offset: Option<SignedDuration>,
+    tolerance: SignedDuration,
+) -> Check {
     let name = "endpoint-clock";
     let Some(offset) = offset else {
         return Check::warning(
@@ -167,7 +176,7 @@ fn clock_check(service: &str, host: &str, offset: Option<SignedDuration>) -> Che
         ),
     };
     let change = "synchronize the clock of this machine (NTP)";
-    if offset.abs() >= REJECTED_OFFSET {
+    if offset.abs() >= tolerance {
         Check::failed(name, format!("{seen}, so requests are rejected"), change)
     } else if offset.abs() >= NOTABLE_OFFSET {
         Check::warning(name, seen, change)
@@ -263,6 +272,11 @@ mod tests {
         }
     }
 
+    fn clock_of(endpoint: EndpointFacts, imm: Option<SignedDuration>) -> Check {
+        let mut checks = endpoint_checks(&[endpoint], imm).into_iter();
+        checks.find(|check| check.name == "endpoint-clock").unwrap()
+    }
+
     fn answered(seconds: i64) -> Reachability {
         Reachability::Answered {
             addresses: vec!["203.0.113.7".parse().unwrap()],
@@ -281,13 +295,27 @@ mod tests {
             (900, Level::Failed, "rejected"),
             (-4000, Level::Failed, "4000 s ahead"),
         ] {
-            let checks = checks_of(&endpoint(answered(seconds)));
-            let clock = checks
-                .iter()
-                .find(|check| check.name == "endpoint-clock")
-                .unwrap();
+            let clock = clock_of(endpoint(answered(seconds)), None);
             assert_eq!(clock.level, level, "{seconds}");
             assert!(clock.seen.contains(part), "{}", clock.seen);
+        }
+        for (seconds, minutes, imm, oss) in [
+            (839, 14, Level::Warning, Level::Warning),
+            (840, 14, Level::Failed, Level::Warning),
+            (959, 16, Level::Warning, Level::Failed),
+            (960, 16, Level::Failed, Level::Failed),
+        ] {
+            let of_oss = EndpointFacts {
+                service: Service::Oss,
+                ..endpoint(answered(seconds))
+            };
+            let seen = Some(SignedDuration::from_mins(minutes));
+            assert_eq!(
+                clock_of(endpoint(answered(seconds)), seen).level,
+                imm,
+                "{seconds}"
+            );
+            assert_eq!(clock_of(of_oss, seen).level, oss, "{seconds}");
         }
     }
 
@@ -314,7 +342,7 @@ mod tests {
             ),
             (Reachability::NoAnswer { addresses }, "endpoint-tls", 3),
         ] {
-            let checks = checks_of(&endpoint(reached));
+            let checks = checks_of(&endpoint(reached), DATE_TOLERANCE);
             assert_eq!(checks.len(), count);
             let last = checks.last().unwrap();
             assert_eq!((last.name, last.level), (failed, Level::Failed));
@@ -323,7 +351,7 @@ mod tests {
             answering: vec!["https://imm-vpc.cn-hangzhou.aliyuncs.com".to_owned()],
             ..endpoint(Reachability::NoName)
         };
-        let change = checks_of(&facts).pop().unwrap().change.unwrap();
+        let change = checks_of(&facts, DATE_TOLERANCE).pop().unwrap().change.unwrap();
         assert!(
             change.contains("--imm-endpoint cn-hangzhou=https://imm-vpc.cn-hangzhou.aliyuncs.com"),
             "{change}"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::questions::Answered;
+use super::answer_head::Answered;
 use super::read_back::ReadBack;
 use crate::api::{Grantee, RoleChain};
 use crate::core::error::CloudError;

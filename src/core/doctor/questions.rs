@@ -1,22 +1,28 @@
 //! Questions about the cloud that reads answer, without a write and without a billed call. Each has one line of the report; an
 //! answer is ok whatever it is, unless objects would not be found because of it.
 
-use super::answer_head::{AnswerFormat, AnswerHead};
+use super::answer_head::{AnswerFormat, AnswerHead, Answered, shown, shown_with_format};
 use super::check::Check;
 use super::listed_keys::{KeyComparison, ListedKeys};
+use super::name_answers::{NameAnswers, names_check};
+use super::session_dates::SessionDates;
+use super::signature_answers::SignatureAnswers;
 use crate::core::condition_builder::counted;
 use crate::core::error::{CloudError, CloudErrorKind};
-
-/// An answer whose content does not matter, or why there was none.
-pub type Answered = Result<AnswerHead, CloudError>;
 
 /// The answers to all questions; `None` and empty for those that were not asked.
 #[derive(Clone, Debug, Default)]
 pub struct QuestionFacts {
+    /// What each name of OSS answers.
+    pub names: Vec<NameAnswers>,
     /// What OSS answers to the account of the job about the bucket of the grant.
     pub other_account: Option<OtherAccount>,
     /// What the host of another region answers about the bucket of the grant.
     pub other_region: Option<OtherRegion>,
+    /// What IMM answers to wrong signatures and dates.
+    pub signatures: Option<SignatureAnswers>,
+    /// What OSS answers to the dates of a new session.
+    pub session_dates: Option<SessionDates>,
     /// What STS answers to each form of an exchange, with the name of the form.
     pub exchanges: Vec<(&'static str, Answered)>,
     /// The keys of the job's source.
@@ -103,18 +109,14 @@ fn is_served(error: &CloudError) -> bool {
 impl QuestionFacts {
     /// One check for each question that was asked.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let mut checks: Vec<Check> = self.other_account.iter().map(account_check).collect();
+        let mut checks: Vec<Check> = names_check(&self.names).into_iter().collect();
+        checks.extend(self.other_account.iter().map(account_check));
         checks.extend(self.other_region.iter().map(region_check));
+        checks.extend(self.signatures.iter().flat_map(SignatureAnswers::checks));
+        checks.extend(self.session_dates.as_ref().map(SessionDates::check));
         checks.extend(exchange_check(&self.exchanges));
         checks.extend(self.listed_keys.as_ref().map(keys_check));
         checks
-    }
-}
-
-fn shown(answer: &Answered) -> String {
-    match answer {
-        Ok(head) => head.describe(),
-        Err(error) => format!("no answer ({})", error.code),
     }
 }
 
@@ -164,10 +166,7 @@ fn region_check(asked: &OtherRegion) -> Check {
 }
 
 fn exchange_check(exchanges: &[(&'static str, Answered)]) -> Option<Check> {
-    let one = |(form, answer): &(&'static str, Answered)| match answer {
-        Ok(head) => format!("{form}: {} in {}", head.describe(), head.format.name()),
-        Err(error) => format!("{form}: no answer ({})", error.code),
-    };
+    let one = |(form, answer): &(&'static str, Answered)| format!("{form}: {}", shown_with_format(answer));
     let all: Vec<String> = exchanges.iter().map(one).collect();
     (!all.is_empty()).then(|| Check::ok("token-exchange-format", all.join("; ")))
 }

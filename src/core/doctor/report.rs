@@ -10,6 +10,7 @@ use super::check::{Check, Level, Setting};
 use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
+use super::signature_answers::SignatureAnswers;
 use super::{
     access_log_checks, bucket, conclusion, forms_checks, further_endpoints, job, limits_checks, network,
     probe_checks, ways_checks,
@@ -30,7 +31,9 @@ pub struct DoctorReport {
 impl DoctorReport {
     /// Judges what was seen.
     pub fn of(facts: &Facts, now: Timestamp) -> Self {
-        let mut checks = network::endpoint_checks(&facts.endpoints);
+        let signatures = facts.questions.signatures.as_ref();
+        let tolerance = signatures.map(SignatureAnswers::tolerance);
+        let mut checks = network::endpoint_checks(&facts.endpoints, tolerance);
         checks.extend(further_endpoints::further_checks(&facts.endpoints));
         if let Some(grant) = &facts.grant {
             checks.extend(bucket::grant_checks(grant, facts.probe.as_ref(), now));

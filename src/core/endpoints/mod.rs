@@ -7,7 +7,7 @@ mod variants;
 
 pub use address::{Address, AddressFault, is_this_machine};
 pub use region::RegionSources;
-pub use variants::{EndpointVariant, variants_of};
+pub use variants::{EndpointVariant, accelerated, variants_of};
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,10 @@ pub struct EndpointVariant {
     pub in_use: bool,
 }
 
-/// The names of each service, by kind. The name for acceleration is not among them: what is sent through it is billed.
+/// The name of OSS for acceleration. It is no variant, because what is sent through it is billed.
+const ACCELERATE: (&str, &str) = ("accelerate", "oss-accelerate.aliyuncs.com");
+
+/// The names of each service, by kind.
 const NAMES: &[&[(&str, &str)]] = &[
     &[
         ("public", "oss-{region}.aliyuncs.com"),
@@ -55,6 +58,20 @@ pub fn variants_of(url: &str, region: &str) -> Vec<EndpointVariant> {
         .collect()
 }
 
+/// Returns the name of OSS for acceleration, with the scheme and the port of a variant.
+pub fn accelerated(variant: &EndpointVariant) -> Option<EndpointVariant> {
+    let (scheme, authority) = variant.url.split_once("://")?;
+    let port = authority
+        .rsplit_once(':')
+        .map_or_else(String::new, |(_, port)| format!(":{port}"));
+    let (kind, host) = ACCELERATE;
+    Some(EndpointVariant {
+        kind,
+        url: format!("{scheme}://{host}{port}"),
+        in_use: false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +95,11 @@ mod tests {
                 ),
                 ("dual-stack", "http://cn-hangzhou.oss.aliyuncs.com:8080", false),
             ]
+        );
+        let accelerated = accelerated(&found[0]).unwrap();
+        assert_eq!(
+            (accelerated.kind, accelerated.url.as_str(), accelerated.in_use),
+            ("accelerate", "http://oss-accelerate.aliyuncs.com:8080", false)
         );
         assert_eq!(variants_of("https://sts.aliyuncs.com/", "cn-hangzhou").len(), 3);
         assert_eq!(

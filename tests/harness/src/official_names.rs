@@ -12,13 +12,14 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::error::{HarnessError, Result};
 
 /// The names of the services, without the domain. Buckets are also looked for in other regions.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "oss-REGION",
     "*.oss-REGION",
     "oss-REGION-internal",
     "*.oss-REGION-internal",
     "REGION.oss",
     "*.REGION.oss",
+    "*.oss-accelerate",
     "imm.REGION",
     "imm-vpc.REGION",
     "sts",

@@ -27,6 +27,7 @@ pub(crate) async fn perform(
         "DetectImageScore" => detect::detect_image_score(cloud, order, &caller, call).await,
         "GetProject" => projects::get_project(cloud, order, &caller, call),
         "CreateProject" => projects::create_project(cloud, order, &caller, call),
+        "ListRegions" => projects::list_regions(order, call),
         "ListProjects" => projects::list_projects(cloud, order, &caller, call),
         "AttachOSSBucket" => projects::attach_bucket(cloud, order, &caller, call),
         other => Err(RpcError::new(

@@ -50,6 +50,19 @@ fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
+/// Returns the regions of the service. Needs no permission (IMM page `ListRegions`).
+pub(super) fn list_regions(order: &RpcRequest, call: &Call) -> Result<Answer, RpcError> {
+    let name = match order.required("AcceptLanguage")? {
+        "zh-CN" => "华东1（杭州）",
+        "ja" => "中国（杭州）",
+        _ => "China (Hangzhou)",
+    };
+    let region = json!({"RegionId": "cn-hangzhou", "LocalName": name});
+    Ok(Answer::json(
+        &json!({"RequestId": call.request_id, "Regions": [region]}),
+    ))
+}
+
 pub(super) fn create_project(
     cloud: &Cloud,
     order: &RpcRequest,
