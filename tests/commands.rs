@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod commands {
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
     use std::path::Path;
     use std::process::{Command, Stdio};
@@ -77,6 +77,39 @@ mod commands {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn a_plugin_that_waits_for_a_person_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command(folder.path(), "https://127.0.0.1:1", &["results", "j"]);
+        let wait = "until [ -e signed-in ]; do sleep 0.05; done; echo not-a-credential";
+        let exec = format!(
+            "apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: /bin/sh, args: [-c, '{wait}']"
+        );
+        let config = "current-context: a\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n\
+                      contexts: [{name: a, context: {cluster: c, user: u}}]\n";
+        let config = format!("{config}users: [{{name: u, user: {{exec: {{{exec}}}}}}}]\n");
+        std::fs::write(folder.path().join("config"), config).unwrap();
+        let mut running = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+        assert_eq!(
+            lines.next().unwrap().unwrap(),
+            "imm-operator: waiting for /bin/sh, the exec plugin of the kubeconfig, which may wait for you to sign in; what it \
+             prints is not shown, because its interactiveMode is Never"
+        );
+        std::fs::write(folder.path().join("signed-in"), "").unwrap();
+        let last = lines.next().unwrap().unwrap();
+        assert!(
+            last.starts_with("imm-operator results: the kubeconfig cannot be used"),
+            "{last}"
+        );
+        assert_eq!(running.wait().unwrap().code(), Some(1));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Flags and environment variables that select the cluster, as in kubectl.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use super::environment::variable;
+use super::escape::escaped;
 use crate::core::proxy::ProxyVariables;
 use crate::kubernetes::connect::ConnectOptions;
 
@@ -55,6 +57,8 @@ impl ClusterArgs {
             user: named(&self.user),
             impersonate: named(&self.impersonate),
             impersonate_groups: self.impersonate_groups.clone(),
+            is_terminal: std::io::stdin().is_terminal(),
+            tell: Some(|what| eprintln!("imm-operator: {}", escaped(what))),
             proxies: ProxyVariables {
                 https: either("HTTPS_PROXY", "https_proxy"),
                 http: either("HTTP_PROXY", "http_proxy"),

@@ -3,6 +3,8 @@
 //! kube's own loader fails on a missing file of a list, compares NO_PROXY with the proxy instead of the server, and sends
 //! a token with the line break of its file.
 
+mod exec_plugin;
+
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tower::util::MapRequestLayer;
 
+use self::exec_plugin::{PATIENCE, check_terminal, described, tell_if_slow};
 use super::token_file::{TokenFile, TokenSource, token_source};
 use crate::core::error::error_chain;
 use crate::core::proxy::{ProxyVariables, with_scheme};
@@ -40,6 +43,10 @@ pub struct ConnectOptions {
     pub impersonate_groups: Vec<String>,
     /// The proxy variables of the environment.
     pub proxies: ProxyVariables,
+    /// Whether standard input is a terminal.
+    pub is_terminal: bool,
+    /// Tells the user what is waited for.
+    pub tell: Option<fn(&str)>,
 }
 
 /// A client, and the namespace for objects without one.
@@ -82,7 +89,15 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
     config.connect_timeout = Some(Duration::from_secs(10));
     let namespace = config.default_namespace.clone();
     let unusable = |error: kube::Error| format!("the kubeconfig cannot be used: {}", error_chain(&error));
-    let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let waiting = config.auth_info.exec.as_ref().map(described);
+    // The plugin runs here.
+    let builder = match (waiting, options.tell) {
+        (Some(waiting), Some(tell)) => {
+            tell_if_slow(&waiting, PATIENCE, tell, || ClientBuilder::try_from(config))
+        }
+        (Some(_) | None, _) => ClientBuilder::try_from(config),
+    };
+    let builder = builder.map_err(unusable)?;
     let client = match token {
         None => builder.build(),
         Some((file, other)) => {
@@ -188,6 +203,7 @@ fn config_of(
             ..AuthInfo::default()
         };
     }
+    check_terminal(user.exec.as_ref(), options.is_terminal).map_err(|error| invalid("the user", &error))?;
     let mut config = Config::new(url.clone());
     config.default_namespace = namespace_of(context);
     config.root_cert = authority(&cluster).map_err(|error| invalid("the certificate authority", &error))?;

@@ -57,6 +57,38 @@ fn missing_files_of_a_list_are_skipped_and_the_first_value_wins() {
 }
 
 #[test]
+fn a_plugin_that_always_needs_a_terminal_does_not_run_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for (mode, is_terminal, runs) in [
+        ("Always", false, false),
+        ("Always", true, true),
+        ("IfAvailable", false, true),
+        ("Never", false, true),
+    ] {
+        let exec = format!(
+            "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sign-in, interactiveMode: {mode}}}}}"
+        );
+        std::fs::write(
+            folder.path().join("exec"),
+            CONFIG.replace("{tokenFile: token}", &exec),
+        )
+        .unwrap();
+        let found = loaded(&ConnectOptions {
+            is_terminal,
+            ..options(folder.path(), &["exec"])
+        });
+        assert_eq!(found.is_ok(), runs, "{mode}");
+        if let Err(message) = found {
+            assert_eq!(
+                message,
+                "the user of context one is invalid: its exec plugin sign-in has interactiveMode Always, and standard input is not a \
+                 terminal: run the command in a terminal"
+            );
+        }
+    }
+}
+
+#[test]
 fn cluster_and_user_replace_those_of_the_context() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good"), CONFIG).unwrap();
