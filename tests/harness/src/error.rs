@@ -61,6 +61,12 @@ pub enum HarnessError {
     /// Keys or certificates of the control plane could not be generated.
     #[error("generating the keys of the control plane: {0}")]
     Keys(#[from] rcgen::Error),
+    /// The demo may not use the user's cluster.
+    #[error("the demo does not run on this cluster: {0}")]
+    Refused(String),
+    /// The user ended the demo.
+    #[error("interrupted")]
+    Interrupted,
     /// A checked value is not as expected.
     #[error("{0}")]
     Surprise(String),

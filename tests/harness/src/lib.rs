@@ -3,6 +3,7 @@
 //! own, and ends with the process that started it.
 
 pub mod chart_files;
+pub mod current;
 pub mod demo;
 pub mod environment;
 pub mod error;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, HarnessError, Options, Result, demo, generate, release, suite};
 
@@ -32,6 +32,13 @@ enum Target {
         /// Keep everything running at the end, until Ctrl-C.
         #[arg(long)]
         keep: bool,
+        /// The cluster to use instead of a control plane of its own: current is that of the current context. Refused if it has
+        /// the operator, or if the context is none of kind-*, k3d-*, minikube and docker-desktop.
+        #[arg(long)]
+        cluster: Option<DemoCluster>,
+        /// The name of the current context, if it has another name than those of --cluster.
+        #[arg(long, requires = "cluster")]
+        context: Option<String>,
         /// The operator's binary; default: the one beside this binary.
         #[arg(long)]
         operator: Option<PathBuf>,
@@ -65,6 +72,13 @@ enum Target {
     },
 }
 
+/// The values of `--cluster`.
+#[derive(Clone, Copy, ValueEnum)]
+enum DemoCluster {
+    /// The cluster of the current context.
+    Current,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -76,7 +90,18 @@ async fn main() -> ExitCode {
             })
             .await
         }
-        Target::Demo { keep, operator } => run_demo(keep, operator).await,
+        Target::Demo {
+            keep,
+            cluster,
+            context,
+            operator,
+        } => {
+            let current = cluster.map(|DemoCluster::Current| demo::CurrentContext {
+                kubeconfig: None,
+                typed: context,
+            });
+            run_demo(keep, current, operator).await
+        }
         Target::Test { stages, release } => {
             return if suite::run(&stages, release).await {
                 ExitCode::SUCCESS
@@ -130,11 +155,20 @@ async fn write_generated(operator: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn run_demo(keep: bool, operator: Option<PathBuf>) -> Result<()> {
+async fn run_demo(
+    keep: bool,
+    current: Option<demo::CurrentContext>,
+    operator: Option<PathBuf>,
+) -> Result<()> {
     let beside = || std::env::current_exe().map(|here| here.with_file_name("imm-operator"));
     let operator = match operator {
         Some(operator) => operator,
         None => beside().map_err(HarnessError::io("locating the operator's binary"))?,
     };
-    demo::run(demo::DemoOptions { operator, keep }).await
+    demo::run(demo::DemoOptions {
+        operator,
+        keep,
+        current,
+    })
+    .await
 }

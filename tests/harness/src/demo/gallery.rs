@@ -16,10 +16,10 @@ const IMAGES: usize = 400;
 
 /// Scores the gallery and shows its progress and results.
 pub(super) async fn gallery(stage: &Stage) -> Result<()> {
-    stage.apply("gallery.yaml").await?;
-    let log = stage.plane.folder().join("watch.log");
+    stage.create("gallery.yaml").await?;
+    let log = stage.cluster.folder().join("watch.log");
     let mut watch = Command::new(Tool::Kubectl.path()?);
-    watch.args(WATCH).env("KUBECONFIG", stage.plane.kubeconfig());
+    watch.args(WATCH).env("KUBECONFIG", stage.cluster.kubeconfig());
     let watch = Process::spawn("kubectl get -w", &mut watch, &log)?;
     stage
         .show
@@ -58,7 +58,7 @@ fn watched(stage: &Stage, log: &str) -> Result<()> {
 async fn summary(stage: &Stage) -> Result<()> {
     let [_, namespace, name] = GALLERY;
     let text = stage
-        .plane
+        .cluster
         .kubectl(&["describe", "isj", name, "-n", namespace])
         .await?;
     let from = text.lines().skip_while(|line| line.trim() != "Summary:");
@@ -81,7 +81,7 @@ async fn printed(stage: &Stage, arguments: &[&str]) -> Result<String> {
     let mut command = tokio::process::Command::new(&stage.binary);
     command
         .args(arguments)
-        .env("KUBECONFIG", stage.plane.kubeconfig());
+        .env("KUBECONFIG", stage.cluster.kubeconfig());
     let doing = HarnessError::io("running imm-operator results");
     let output = command.output().await.map_err(doing)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

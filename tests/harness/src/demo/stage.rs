@@ -2,12 +2,16 @@
 //! steps.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use imm_emulator::{Call, Emulator, Seed};
 use serde_json::Value;
 
+use super::cluster::Cluster;
 use super::show::Show;
+use crate::current::created::{self, CreatedObject};
+use crate::current::{CurrentCluster, guards};
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
 use crate::operator::{Operator, OperatorOptions};
@@ -15,7 +19,10 @@ use crate::plane::{ControlPlane, Options};
 
 pub(super) const BUCKET: &str = "test-bucket-2024";
 pub(super) const SYSTEM: &str = "imm-system";
+/// The names of the release and of its `ServiceAccount`.
 pub(super) const ACCOUNT: &str = "imm-operator";
+/// The namespaces of the sample manifests.
+const TENANTS: [&str; 2] = ["media", "analytics"];
 /// The time limit of every wait, sufficient on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,15 +32,18 @@ pub(super) struct Stage {
     /// The operator's binary.
     pub(super) binary: PathBuf,
     pub(super) operator: Option<Operator>,
-    pub(super) plane: ControlPlane,
+    pub(super) cluster: Cluster,
     pub(super) cloud: Emulator,
     /// Whether Block Public Access is on for the bucket.
     pub(super) public_access_blocked: bool,
+    /// What the demo created in the user's cluster.
+    created: Mutex<Vec<CreatedObject>>,
 }
 
 impl Stage {
-    /// Starts the emulator and the control plane.
-    pub(super) async fn start(show: Show, binary: PathBuf) -> Result<Self> {
+    /// Starts the emulator, and a control plane unless the demo uses the cluster of the user. Fails if that cluster has the
+    /// operator already.
+    pub(super) async fn start(show: Show, binary: PathBuf, current: Option<CurrentCluster>) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/cross-account.yaml");
         let seed = Seed::from_file(&seed).map_err(unexpected)?;
         let bucket = seed.buckets.iter().find(|bucket| bucket.name == BUCKET);
@@ -46,28 +56,40 @@ impl Stage {
             "  the emulator of OSS, IMM and STS listens on {}",
             cloud.url()
         ));
-        show.line("  starting etcd and kube-apiserver ...");
-        let plane = ControlPlane::start(Options::default()).await?;
-        show.line(&format!("  kube-apiserver is ready on {}", plane.url()));
+        let cluster = if let Some(current) = current {
+            let namespaces: Vec<&str> = [SYSTEM].into_iter().chain(TENANTS).collect();
+            guards::refuse_occupied(&current, &namespaces).await?;
+            show.line(&format!(
+                "  the cluster of context {} has no imm-operator",
+                current.context()
+            ));
+            Cluster::Current(current)
+        } else {
+            show.line("  starting etcd and kube-apiserver ...");
+            let plane = ControlPlane::start(Options::default()).await?;
+            show.line(&format!("  kube-apiserver is ready on {}", plane.url()));
+            Cluster::Own(Box::new(plane))
+        };
         Ok(Self {
             show,
             binary,
             operator: None,
-            plane,
+            cluster,
             cloud,
             public_access_blocked,
+            created: Mutex::default(),
         })
     }
 
     /// Starts the operator with a token of the chart's `ServiceAccount`.
     pub(super) async fn start_operator(&mut self) -> Result<()> {
-        let kubeconfig = self.plane.service_account_kubeconfig(SYSTEM, ACCOUNT).await?;
+        let kubeconfig = self.cluster.service_account_kubeconfig(SYSTEM, ACCOUNT).await?;
         let operator = Operator::start(OperatorOptions {
             binary: self.binary.clone(),
             kubeconfig,
             cloud_url: self.cloud.url(),
             namespace: SYSTEM.to_owned(),
-            log_file: self.plane.folder().join("operator.log"),
+            log_file: self.cluster.folder().join("operator.log"),
             ..OperatorOptions::default()
         })
         .await?;
@@ -77,28 +99,76 @@ impl Stage {
 
     /// Runs kubectl and prints the command and its output.
     pub(super) async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let answer = self.plane.kubectl(args).await?;
+        let answer = self.cluster.kubectl(args).await?;
         self.show.command(&format!("kubectl {}", shown(args)), &answer);
         Ok(answer)
     }
 
     /// Applies a sample manifest and prints the command and its output.
-    pub(super) async fn apply(&self, sample: &str) -> Result<String> {
-        let path = checkout()
-            .join("deploy/samples")
-            .join(sample)
-            .display()
-            .to_string();
-        let answer = self.plane.kubectl(&["apply", "-f", &path]).await?;
+    pub(super) async fn apply(&self, name: &str) -> Result<String> {
+        let path = sample(name).display().to_string();
+        let answer = self.cluster.kubectl(&["apply", "-f", &path]).await?;
         self.show
-            .command(&format!("kubectl apply -f deploy/samples/{sample}"), &answer);
+            .command(&format!("kubectl apply -f deploy/samples/{name}"), &answer);
         Ok(answer)
+    }
+
+    /// Creates the objects of a sample manifest. On the user's cluster, this fails if one exists, and they are noted.
+    pub(super) async fn create(&self, name: &str) -> Result<()> {
+        let Some(cluster) = self.cluster.current() else {
+            return self.apply(name).await.map(|_| ());
+        };
+        let made = created::create(cluster, &sample(name)).await?;
+        let line = format!("kubectl create --save-config -f deploy/samples/{name}");
+        self.note(&line, made);
+        Ok(())
+    }
+
+    /// Creates the operator's namespace on the user's cluster; otherwise Helm creates it.
+    pub(super) async fn create_system_namespace(&self) -> Result<()> {
+        if let Some(cluster) = self.cluster.current() {
+            let made = created::create_namespace(cluster, SYSTEM).await?;
+            self.note(&format!("kubectl create namespace {SYSTEM}"), made);
+        }
+        Ok(())
+    }
+
+    /// Notes the objects of the chart on the user's cluster.
+    pub(super) async fn note_release(&self) -> Result<()> {
+        if let Some(cluster) = self.cluster.current() {
+            let made = created::of_release(cluster, ACCOUNT, SYSTEM).await?;
+            self.created
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(made);
+        }
+        Ok(())
+    }
+
+    fn note(&self, line: &str, made: Vec<CreatedObject>) {
+        let shown: Vec<String> = made
+            .iter()
+            .map(|object| format!("{} created", object.place()))
+            .collect();
+        self.show.command(line, &shown.join("\n"));
+        self.created
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(made);
+    }
+
+    /// Returns what the demo created in the user's cluster, as far as it was noted.
+    pub(super) fn created(&self) -> Vec<CreatedObject> {
+        self.created
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns an object from the API server without printing it.
     pub(super) async fn object(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
         let text = self
-            .plane
+            .cluster
             .kubectl(&["get", kind, name, "-n", namespace, "-o", "json"])
             .await?;
         serde_json::from_str(&text).map_err(unexpected)
@@ -151,6 +221,11 @@ impl Stage {
         }
         Err(unexpected(format!("expected: {fact}; observed: {}", seen())))
     }
+}
+
+/// Returns the path of a sample manifest.
+pub(super) fn sample(name: &str) -> PathBuf {
+    checkout().join("deploy/samples").join(name)
 }
 
 /// Returns an object's conditions in one line, for the error message of a failed wait.

@@ -6,17 +6,22 @@ use serde_json::Value;
 use super::difference::difference;
 use super::stage::{ACCOUNT, PATIENCE, SYSTEM, Stage, unexpected};
 use crate::CANARY;
+use crate::current::created;
 use crate::environment::checkout;
 use crate::error::{HarnessError, Result};
-use crate::plane::Helm;
 
 const GRANT: [&str; 3] = ["immbucketgrant", "media", "photos-to-analytics"];
 const FIRST: [&str; 3] = ["imagescorejob", "analytics", "one-image"];
+const DEFINITIONS: [&str; 3] = [
+    "imagescorejobs.immops.dev",
+    "imagescorereports.immops.dev",
+    "immbucketgrants.immops.dev",
+];
 /// Columns of a usual terminal.
 const WIDTH: usize = 120;
 /// The reasons of the events that exist after the second job.
 const EVENTS: [&str; 3] = ["WaitingForGrant", "StatementAdded", "Completed"];
-const SAMPLES: [&str; 5] = [
+pub(super) const SAMPLES: [&str; 5] = [
     "namespaces.yaml",
     "keys.yaml",
     "job.yaml",
@@ -38,30 +43,36 @@ pub(super) fn bucket(stage: &Stage) -> Result<String> {
     Ok(policy)
 }
 
-/// Installs the chart with the real Helm.
+/// Installs the chart with the real Helm. On the user's cluster without Pods, because the operator runs on this machine.
 pub(super) async fn install(stage: &Stage) -> Result<()> {
     let chart = checkout().join("charts/imm-operator").display().to_string();
-    let notes = [
-        "install",
-        "imm-operator",
-        &chart,
-        "--namespace",
-        SYSTEM,
-        "--create-namespace",
-    ];
-    let notes = stage.plane.helm(Helm::Four, &notes).await?;
-    let line = "helm install imm-operator charts/imm-operator --namespace imm-system --create-namespace";
-    stage.show.command(line, &notes);
+    let namespaced = ["install", ACCOUNT, &chart, "--namespace", SYSTEM];
+    let label = stage.cluster.current().map(created::label);
+    let more = match &label {
+        None => vec!["--create-namespace"],
+        Some(label) => vec!["--set", "replicaCount=0", "--set", label],
+    };
+    stage.create_system_namespace().await?;
+    let notes = stage.cluster.helm(&[&namespaced[..], &more].concat()).await?;
+    let line = "helm install imm-operator charts/imm-operator --namespace imm-system";
+    stage.show.command(&format!("{line} {}", more.join(" ")), &notes);
+    stage.note_release().await?;
     stage
-        .kubectl(&["get", "customresourcedefinitions", "-o", "name"])
+        .kubectl(
+            &[
+                &["get", "customresourcedefinitions", "-o", "name"][..],
+                &DEFINITIONS,
+            ]
+            .concat(),
+        )
         .await?;
     Ok(())
 }
 
 /// Creates the tenants' namespaces and Secrets, and the Role with which each tenant grants access to its Secret.
 pub(super) async fn keys(stage: &Stage) -> Result<()> {
-    stage.apply("namespaces.yaml").await?;
-    stage.apply("keys.yaml").await?;
+    stage.create("namespaces.yaml").await?;
+    stage.create("keys.yaml").await?;
     let account = format!("--as=system:serviceaccount:{SYSTEM}:{ACCOUNT}");
     stage
         .kubectl(&[
@@ -75,7 +86,7 @@ pub(super) async fn keys(stage: &Stage) -> Result<()> {
         ])
         .await?;
     let others = ["auth", "can-i", "get", "secret/another", "-n", "media", &account];
-    let answer = match stage.plane.kubectl(&others).await {
+    let answer = match stage.cluster.kubectl(&others).await {
         Err(HarnessError::Command { output, .. }) => output,
         other => other?,
     };
@@ -89,7 +100,7 @@ pub(super) async fn keys(stage: &Stage) -> Result<()> {
 
 /// Applies a job whose grant does not exist yet and checks that it waits without API calls.
 pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
-    stage.apply("job.yaml").await?;
+    stage.create("job.yaml").await?;
     let what = "the job to report WaitingForGrant";
     stage
         .show
@@ -108,7 +119,7 @@ pub(super) async fn job_waits(stage: &Stage) -> Result<()> {
 
 /// Applies the grant and checks its effect on the policy.
 pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
-    stage.apply("grant.yaml").await?;
+    stage.create("grant.yaml").await?;
     stage
         .show
         .wait("the grant to be applied", PATIENCE, || {
@@ -177,9 +188,21 @@ pub(super) async fn overview(stage: &Stage) -> Result<()> {
     let narrow = shown.lines().all(|line| line.len() <= WIDTH);
     stage.check_fact("every line fits a terminal of 120 columns", narrow, || shown)?;
     stage.kubectl(&["get", "imm", "-A", "-o", "wide"]).await?;
-    let events = stage
-        .kubectl(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"])
-        .await?;
+    // The user's cluster has events that are none of the demo's.
+    let places: &[&[&str]] = match stage.cluster.current() {
+        None => &[&["-A"]],
+        Some(_) => &[&["-n", "media"], &["-n", "analytics"]],
+    };
+    let mut events = String::new();
+    for place in places {
+        let args = [
+            &["get", "events"],
+            *place,
+            &["--sort-by=.metadata.creationTimestamp"],
+        ]
+        .concat();
+        events += &stage.kubectl(&args).await?;
+    }
     let missing: Vec<_> = EVENTS
         .iter()
         .filter(|reason| !events.contains(**reason))
@@ -262,7 +285,7 @@ pub(super) async fn no_secret(stage: &Stage) -> Result<()> {
         .map(crate::operator::Operator::log)
         .unwrap_or_default();
     let objects = stage
-        .plane
+        .cluster
         .kubectl(&["get", "imm,events", "-A", "-o", "yaml"])
         .await?;
     let places = [

@@ -1,0 +1,158 @@
+//! What the demo created in the cluster. Objects are created, never applied over existing ones, so that each of them is the
+//! demo's; their uid is kept. A command that was interrupted leaves objects whose uid is not known: they carry the demo's mark
+//! as field manager or label.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::CurrentCluster;
+use crate::error::{HarnessError, Result};
+
+/// The label of the chart's objects with the mark of the demo.
+const LABEL: &str = "imm-demo";
+
+/// An object that the demo created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedObject {
+    /// The API version, with its group.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// The namespace; empty if the kind has none.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The uid, which no other object ever has.
+    pub uid: String,
+}
+
+impl CreatedObject {
+    /// Reads an object; `None` if it has no uid.
+    pub fn of(object: &Value) -> Option<Self> {
+        let text = |path| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            api_version: text("/apiVersion")?,
+            kind: text("/kind")?,
+            namespace: text("/metadata/namespace").unwrap_or_default(),
+            name: text("/metadata/name")?,
+            uid: text("/metadata/uid")?,
+        })
+    }
+
+    /// Returns kind, namespace and name for people.
+    pub fn place(&self) -> String {
+        let (kind, name) = (&self.kind, &self.name);
+        if self.namespace.is_empty() {
+            format!("{kind} {name}")
+        } else {
+            format!("{kind} {name} in namespace {}", self.namespace)
+        }
+    }
+}
+
+/// Creates the objects of a manifest. Fails if one exists, which then stays as it is.
+pub async fn create(cluster: &CurrentCluster, manifest: &Path) -> Result<Vec<CreatedObject>> {
+    let (manager, path) = (manager(cluster), manifest.display().to_string());
+    let args = ["create", "--save-config", &manager, "-o", "json", "-f", &path];
+    Ok(objects(&cluster.kubectl(&args).await?)?
+        .iter()
+        .filter_map(CreatedObject::of)
+        .collect())
+}
+
+/// Creates a namespace. Fails if it exists.
+pub async fn create_namespace(cluster: &CurrentCluster, name: &str) -> Result<Vec<CreatedObject>> {
+    let args = ["create", "namespace", name, &manager(cluster), "-o", "json"];
+    let made = objects(&cluster.kubectl(&args).await?)?;
+    Ok(made.iter().filter_map(CreatedObject::of).collect())
+}
+
+/// Returns the value of Helm's `--set` that marks the chart's objects.
+pub fn label(cluster: &CurrentCluster) -> String {
+    format!("commonLabels.{LABEL}={}", cluster.mark())
+}
+
+/// Returns the objects of the demo's release: those of its manifest that carry the mark, and Helm's own record.
+pub async fn of_release(
+    cluster: &CurrentCluster,
+    release: &str,
+    namespace: &str,
+) -> Result<Vec<CreatedObject>> {
+    let selector = format!("owner=helm,name={release}");
+    let records = ["get", "secrets", "-n", namespace, "-l", &selector, "-o", "json"];
+    let records = objects(&cluster.kubectl(&records).await?)?;
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    let manifest = cluster
+        .helm(&["get", "manifest", release, "-n", namespace])
+        .await?;
+    let find = [
+        "get",
+        "-f",
+        "-",
+        "-n",
+        namespace,
+        "--ignore-not-found",
+        "-o",
+        "json",
+    ];
+    let found = objects(&cluster.kubectl_with(&find, &manifest).await?)?;
+    let label = format!("/metadata/labels/{LABEL}");
+    let ours = |object: &&Value| object.pointer(&label).and_then(Value::as_str) == Some(cluster.mark());
+    let found = found.iter().filter(ours);
+    Ok(found.chain(&records).filter_map(CreatedObject::of).collect())
+}
+
+/// Returns the objects of a manifest that this demo created and that exist.
+pub async fn of_manifest(cluster: &CurrentCluster, manifest: &Path) -> Result<Vec<CreatedObject>> {
+    let path = manifest.display().to_string();
+    created_by_mark(cluster, &["-f", &path]).await
+}
+
+/// Returns the namespace, if this demo created it and it exists.
+pub async fn of_namespace(cluster: &CurrentCluster, name: &str) -> Result<Vec<CreatedObject>> {
+    created_by_mark(cluster, &["namespace", name]).await
+}
+
+async fn created_by_mark(cluster: &CurrentCluster, what: &[&str]) -> Result<Vec<CreatedObject>> {
+    let how = ["--ignore-not-found", "--show-managed-fields", "-o", "json"];
+    let found = match cluster.kubectl(&[&["get"], what, &how].concat()).await {
+        // Without the CRDs, there is no object of their kinds.
+        Err(HarnessError::Command { output, .. }) if output.contains("no matches for kind") => {
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    let ours = |object: &&Value| {
+        let managers = object
+            .pointer("/metadata/managedFields")
+            .and_then(Value::as_array);
+        let manager = |entry: &Value| entry.get("manager").and_then(Value::as_str) == Some(cluster.mark());
+        managers.is_some_and(|all| all.iter().any(manager))
+    };
+    Ok(objects(&found)?
+        .iter()
+        .filter(ours)
+        .filter_map(CreatedObject::of)
+        .collect())
+}
+
+fn manager(cluster: &CurrentCluster) -> String {
+    format!("--field-manager={}", cluster.mark())
+}
+
+/// Reads what kubectl prints as JSON: nothing, objects one after the other, or lists of them.
+pub(super) fn objects(text: &str) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let value =
+            value.map_err(|error| HarnessError::Surprise(format!("reading kubectl's output: {error}")))?;
+        match value.get("items").and_then(Value::as_array) {
+            Some(items) => all.extend(items.iter().cloned()),
+            None => all.push(value),
+        }
+    }
+    Ok(all)
+}

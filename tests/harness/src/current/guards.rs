@@ -1,0 +1,73 @@
+//! What must not exist in the cluster before the demo: the operator in any form, and the namespaces that the demo creates.
+
+use serde_json::Value;
+
+use super::CurrentCluster;
+use crate::error::{HarnessError, Result};
+
+/// Fails with `Refused` if the cluster has a CRD of the operator, a release of its chart, or one of the namespaces.
+pub async fn refuse_occupied(cluster: &CurrentCluster, namespaces: &[&str]) -> Result<()> {
+    let found = lines(cluster, &["get", "customresourcedefinitions", "-o", "name"]).await?;
+    if let Some(found) = found.iter().find(|name| name.ends_with(".immops.dev")) {
+        return refused(
+            cluster,
+            &format!("{found} exists, so that grants and jobs of others may"),
+        );
+    }
+    let listed = cluster.helm(&["list", "--all-namespaces", "-o", "json"]).await?;
+    let listed: Vec<Value> = serde_json::from_str(listed.trim()).unwrap_or_default();
+    let text = |release: &Value, key| {
+        release
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if let Some(release) = listed
+        .iter()
+        .find(|one| text(one, "chart").starts_with("imm-operator-"))
+    {
+        let (name, namespace) = (text(release, "name"), text(release, "namespace"));
+        return refused(
+            cluster,
+            &format!("the release {name} in namespace {namespace} exists"),
+        );
+    }
+    // Helm lists no release that another Helm has begun to install, and no installation by kubectl.
+    let others = [
+        ("secrets,configmaps", "owner=helm,name=imm-operator"),
+        ("deployments", "app.kubernetes.io/name=imm-operator"),
+    ];
+    for (kinds, selector) in others {
+        let place = r#"jsonpath={range .items[*]}{.kind} {.metadata.name} in namespace {.metadata.namespace}{"\n"}{end}"#;
+        let found = lines(
+            cluster,
+            &["get", kinds, "--all-namespaces", "-l", selector, "-o", place],
+        )
+        .await?;
+        if let Some(found) = found.first() {
+            return refused(cluster, &format!("{found} belongs to a release of imm-operator"));
+        }
+    }
+    for namespace in namespaces {
+        let found = ["get", "namespace", namespace, "--ignore-not-found", "-o", "name"];
+        if !lines(cluster, &found).await?.is_empty() {
+            return refused(
+                cluster,
+                &format!("namespace/{namespace} exists, and the demo would create it"),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn lines(cluster: &CurrentCluster, args: &[&str]) -> Result<Vec<String>> {
+    Ok(cluster.kubectl(args).await?.lines().map(str::to_owned).collect())
+}
+
+fn refused(cluster: &CurrentCluster, why: &str) -> Result<()> {
+    Err(HarnessError::Refused(format!(
+        "{why}: choose another cluster than that of context {}, remove it if nobody needs it, or run `make demo` without CLUSTER",
+        cluster.context()
+    )))
+}

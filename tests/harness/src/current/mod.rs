@@ -1,0 +1,120 @@
+//! A cluster that the user has: the one of the current context. The demo is refused if the cluster may not be the right one
+//! or has the operator already, and removes exactly what it created.
+
+mod context;
+pub mod created;
+pub mod guards;
+pub mod removal;
+mod strangers;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::error::{HarnessError, Result};
+use crate::plane::kubeconfig::write_private;
+use crate::plane::{Helm, clients};
+use crate::process::guard;
+use crate::tools::Tool;
+
+/// The cluster of the current context. Its kubeconfig is copied at the start, so that `kubectl config use-context` in another
+/// terminal changes nothing. Dropping the value removes the copy.
+#[derive(Debug)]
+pub struct CurrentCluster {
+    context: String,
+    mark: String,
+    config: Value,
+    kubeconfig: PathBuf,
+    folder: TempDir,
+}
+
+impl CurrentCluster {
+    /// Reads a kubeconfig, by default the one that kubectl uses, and sends nothing to the cluster. `typed` is the name of the
+    /// context that the user typed out. Fails with `Refused` if the current context has another name, or if none is typed
+    /// and it is not that of a local cluster.
+    pub async fn open(kubeconfig: Option<&Path>, typed: Option<&str>) -> Result<Self> {
+        let view = async |more: &[&str]| {
+            let mut kubectl = Command::new(Tool::Kubectl.path()?);
+            if let Some(path) = kubeconfig {
+                kubectl.env("KUBECONFIG", path);
+            }
+            let args = [&["config", "view", "--raw", "--flatten", "-o", "json"], more].concat();
+            let text = clients::run(kubectl, "kubectl", &args, None).await?;
+            serde_json::from_str::<Value>(&text)
+                .map_err(|error| HarnessError::Surprise(format!("kubectl config view: {error}")))
+        };
+        let all = view(&[]).await?;
+        let current = all.get("current-context").and_then(Value::as_str);
+        let context = current.unwrap_or_default().to_owned();
+        context::allowed(&context, typed).map_err(HarnessError::Refused)?;
+        let config = view(&["--minify", "--context", &context]).await?;
+
+        let folder = tempfile::Builder::new().prefix("imm-demo-").tempdir();
+        let folder = folder.map_err(HarnessError::io("creating a folder for the demo"))?;
+        guard::watch_folder(folder.path())?;
+        let kubeconfig = folder.path().join("current.kubeconfig");
+        write_private(&kubeconfig, &config.to_string())?;
+        let mark = folder.path().file_name().unwrap_or_default();
+        Ok(Self {
+            context,
+            mark: mark.to_string_lossy().into_owned(),
+            config,
+            kubeconfig,
+            folder,
+        })
+    }
+
+    /// Returns the name of the context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// Returns a name that no other demo has. What this demo creates carries it.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Returns the copy of the kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Returns the folder of this demo, which is removed with the value.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs kubectl and returns its output. Fails if kubectl fails.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
+        clients::run(command, "kubectl", args, None).await
+    }
+
+    /// Runs kubectl with an input and returns its output. Fails if kubectl fails.
+    pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
+        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
+        clients::run(command, "kubectl", args, Some(input)).await
+    }
+
+    /// Runs Helm and returns its output. Fails if Helm fails.
+    pub async fn helm(&self, args: &[&str]) -> Result<String> {
+        let command = clients::command(Helm::Four.tool(), &self.kubeconfig, self.folder())?;
+        clients::run(command, "helm", args, None).await
+    }
+
+    /// Writes a kubeconfig with a token of the `ServiceAccount` (valid for one hour), which has only its permissions.
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let args = ["create", "token", name, "--namespace", namespace, "--duration=1h"];
+        let token = self.kubectl(&args).await?;
+        let mut config = self.config.clone();
+        let user = config.pointer("/contexts/0/context/user").cloned();
+        if let Some(users) = config.get_mut("users") {
+            *users = json!([{"name": user, "user": {"token": token.trim()}}]);
+        }
+        let path = self.folder().join(format!("{namespace}.{name}.kubeconfig"));
+        write_private(&path, &config.to_string())?;
+        Ok(path)
+    }
+}
