@@ -38,8 +38,11 @@ async fn from_pypi(stage: &mut Stage<'_>) -> Result<PathBuf> {
         .filter_map(|line| line.split("==").nth(1)?.split(' ').next());
     let folder = cache_folder()?.join(versions.fold("lint".to_owned(), |name, version| name + "-" + version));
     let programs = folder.join("bin");
-    // pip writes the programs after it has checked all hashes.
-    if !programs.join("shellcheck").is_file() {
+    // pip can be interrupted between two packages.
+    if !["hadolint", "shellcheck"]
+        .iter()
+        .all(|name| programs.join(name).is_file())
+    {
         let place = folder.display().to_string();
         stage.command("python3", &["-m", "venv", &place]).await?;
         let pip = [
