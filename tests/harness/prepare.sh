@@ -22,12 +22,15 @@ BUILD_PROGRESS=$(mktemp -d)
 export BUILD_PROGRESS
 running=()
 stop() {
-  [ ${#running[@]} -eq 0 ] || kill "${running[@]}" 2>/dev/null || true
+  if [ ${#running[@]} -gt 0 ]; then
+    kill -- "${running[@]}" 2>/dev/null || true
+    wait "${running[@]#-}" 2>/dev/null || true
+  fi
   rm -rf "$BUILD_PROGRESS"
 }
 trap stop EXIT
 # An interrupted build must not leave compilers running.
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 # Before anything is compiled: what must be built, and whether Go is there if it is needed.
 if [ $# -gt 0 ]; then
@@ -38,8 +41,11 @@ fi
 
 started=$SECONDS
 begin "$rust"
-cargo build "${parts[@]}" --locked >&2 & cargo=$!
-running=("$cargo")
+# A process group of its own: cargo would leave its compilers running when it is ended.
+set -m
+cargo build "${parts[@]}" --locked < /dev/null >&2 & cargo=$!
+set +m
+running=("-$cargo")
 if [ $# -gt 0 ]; then
   # Rust goes first where both want a processor: its crates wait for each other, so that its last minute uses one
   # processor, while Go's packages fill whatever is free until the end.

@@ -1,0 +1,52 @@
+//! Which clusters `make demo` accepts.
+
+use std::process::Command;
+
+use imm_harness::environment::checkout;
+
+use super::machine::text;
+
+#[test]
+fn make_demo_refuses_unknown_clusters_before_anything_is_built() {
+    let make = |args: &[&str]| {
+        let mut make = Command::new("make");
+        make.args(["--no-print-directory", "-n", "demo"])
+            .args(args)
+            .current_dir(checkout());
+        make.env("CLUSTER", "of-the-shell")
+            .env("CONTEXT", "of-the-shell")
+            .env_remove("MAKEFLAGS");
+        let output = make.output().unwrap();
+        (
+            output.status.success(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    for cluster in ["prod", "currently", "current prod"] {
+        let (done, _, said) = make(&[&format!("CLUSTER={cluster}")]);
+        assert!(
+            !done && said.contains(&format!("CLUSTER={cluster} is unknown")),
+            "{said}"
+        );
+    }
+    let (done, _, said) = make(&["CONTEXT=prod"]);
+    assert!(!done && said.contains("CONTEXT is for CLUSTER=current"), "{said}");
+
+    let (_, plain, _) = make(&[]);
+    assert!(
+        plain.contains("--demo kube-apiserver kubectl helm4 etcd") && !plain.contains("--cluster"),
+        "{plain}"
+    );
+    let (_, local, _) = make(&["CLUSTER=current"]);
+    assert!(
+        local.contains("--demo kubectl helm4)") && local.contains("--cluster current"),
+        "{local}"
+    );
+    assert!(!local.contains("--context"), "{local}");
+    let (_, typed, _) = make(&["CLUSTER=current", "CONTEXT=prod"]);
+    assert!(
+        typed.contains(r#"--cluster current --context "$CONTEXT""#),
+        "{typed}"
+    );
+}
