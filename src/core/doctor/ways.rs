@@ -125,6 +125,13 @@ impl WaysProbe {
             (WayQuestion::Nothing, Ok(())) => self.stop(SCORED_WITHOUT_STATEMENT),
             (WayQuestion::Nothing, Err(error)) if is_about_the_image(error) => self.begin_next(),
             (WayQuestion::Nothing, Err(error)) => self.stop(&not_scored(error)),
+            // Without an answer about the chain it must not count as refused: another type would be taken for the right one.
+            (WayQuestion::Chain(_), Err(error)) if error.is_transient() || error.rejects_credentials() => {
+                self.stop(&format!(
+                    "IMM did not say whether it can read the image through the role chain ({})",
+                    error.code_and_refusal()
+                ));
+            }
             (WayQuestion::Chain(chain), answer) => {
                 self.findings.chains.push(ChainAnswer {
                     role_types: chain.chain.iter().map(|link| link.role_type).collect(),

@@ -178,3 +178,28 @@ fn a_score_without_a_statement_ends_it_before_a_write() {
     assert!(found.billed == 2 && found.billed <= planned && found.conditions.is_none());
     assert!(found.stopped.as_ref().unwrap().contains("before the probe wrote"));
 }
+
+#[test]
+fn a_chain_without_an_answer_is_no_refused_chain() {
+    for (kind, tries) in [
+        (CloudErrorKind::Unanswered, MOST_TRIES),
+        (CloudErrorKind::Throttled, MOST_TRIES),
+        (CloudErrorKind::CredentialsExpired, 1),
+    ] {
+        let mut probe = WaysProbe::new(&grantee(), None, Some(&chain(&[RoleType::Service])), 60);
+        probe.take(ProbeAnswer::ScoreFailed(denied(), Duration::ZERO));
+        for _ in 0..tries {
+            assert!(matches!(probe.step(), ProbeStep::ScoreByChain(_)));
+            let lost = CloudError::new(kind, "Lost");
+            probe.take(ProbeAnswer::ScoreFailed(lost, Duration::ZERO));
+            if *probe.step() == ProbeStep::Pause(RETRY_PAUSE) {
+                probe.take(ProbeAnswer::Paused);
+            }
+        }
+        assert_eq!(probe.step(), &ProbeStep::Finish, "{kind:?}");
+        let found = probe.findings();
+        assert_eq!((found.chains.len(), found.billed), (0, tries + 1));
+        let stopped = found.stopped.as_ref().unwrap();
+        assert!(stopped.contains("role chain (Lost"), "{stopped}");
+    }
+}
