@@ -9,7 +9,7 @@ use imm_operator::core::doctor::{
 use k8s_openapi::jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::probe_setup::{TestClock, grantee, run_plan, target};
+use super::probe_setup::{FOREIGN, TestClock, grantee, run_plan, target};
 use super::setup::{GRANT, JOB, KEYS, PROBE_BUCKET, Run, World, check, setting};
 
 /// The switch of a project whose requests have an address and a VPC.
@@ -252,4 +252,29 @@ async fn the_conclusion_says_whether_the_role_chain_of_the_job_gives_access() {
         Some(("RoleChain".to_owned(), false))
     );
     assert_eq!(check(&report, "ways-role-chain")["level"], "warning");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_with_a_policy_is_refused_before_any_call() {
+    let world = World::new("", IN_VPC).await;
+    world.emulator.set_policy(PROBE_BUCKET, Some(FOREIGN));
+    for (flags, part) in [
+        (
+            &["--yes"][..],
+            "it could decide what this probe asks: name a bucket without one",
+        ),
+        (
+            &["--yes", "--with-policy"],
+            "--with-policy is not for --probe ways",
+        ),
+    ] {
+        let run = run(&world, &job_by_chain("user"), flags).await;
+        assert!(
+            run.code == 2 && run.stderr.contains(part),
+            "{part}: {}",
+            run.stderr
+        );
+    }
+    assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), Some(FOREIGN));
+    assert_eq!(world.emulator.billed(), 0);
 }

@@ -46,11 +46,12 @@ pub async fn run_probe(
             error.code_and_refusal()
         )
     })?;
-    if before.is_some() && probe.replaces_policy() {
-        return Err(
-            "the probe bucket has a policy, and this probe would replace it: name a bucket without one"
-                .to_owned(),
-        );
+    if before.is_some()
+        && let Some(why) = probe.refuses_policy()
+    {
+        return Err(format!(
+            "the probe bucket has a policy, and {why}: name a bucket without one"
+        ));
     }
     if before.is_some() && !target.with_policy {
         return Err(

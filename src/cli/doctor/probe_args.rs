@@ -54,7 +54,7 @@ pub(super) struct ProbeArgs {
     /// asked all the same, and must accept your credentials and allow to list its grants.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) i_own: Option<String>,
-    /// Probe a bucket that has a policy. The statement is written beside it.
+    /// Probe a bucket that has a policy. The statement is written beside it. Not for --probe ways and --probe forms.
     #[arg(long, requires = "probe_bucket")]
     pub(super) with_policy: bool,
     /// Most scoring calls of the probe, each of which may be billed. The default is enough for both spellings of the role.

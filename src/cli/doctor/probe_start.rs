@@ -69,11 +69,15 @@ fn check_companions(flags: &ProbeArgs) -> Result<(), String> {
     if flags.allow_public && !asks_for_access {
         return Err("--allow-public is for --probe access, --probe lag and --probe deny".to_owned());
     }
-    if flags.with_policy && flags.probe == ProbeKind::Forms {
-        return Err(
-            "--with-policy is not for --probe forms, whose policies would replace that of the bucket: name a bucket without one"
-                .to_owned(),
-        );
+    let refused = match flags.probe {
+        ProbeKind::Forms => Some("--probe forms, whose policies would replace that of the bucket"),
+        ProbeKind::Ways => Some("--probe ways, whose answers the policy of the bucket could decide"),
+        ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny | ProbeKind::Limits => None,
+    };
+    if let Some(refused) = refused.filter(|_| flags.with_policy) {
+        return Err(format!(
+            "--with-policy is not for {refused}: name a bucket without one"
+        ));
     }
     for (flag, is_set) in [
         ("--limits-object", !flags.limits_object.is_empty()),

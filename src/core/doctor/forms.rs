@@ -204,8 +204,8 @@ impl ProbePlan for FormsProbe {
         &self.account
     }
 
-    fn replaces_policy(&self) -> bool {
-        true
+    fn refuses_policy(&self) -> Option<&'static str> {
+        Some("this probe would replace it")
     }
 }
 

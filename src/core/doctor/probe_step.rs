@@ -165,8 +165,8 @@ pub trait ProbePlan: Send {
     /// Returns the account that the statements name.
     fn account(&self) -> &str;
 
-    /// Whether what it writes would replace a policy from before: then there must be none.
-    fn replaces_policy(&self) -> bool {
-        false
+    /// Returns why the bucket must have no policy; `None` if it may have one.
+    fn refuses_policy(&self) -> Option<&'static str> {
+        None
     }
 }

@@ -217,6 +217,10 @@ impl ProbePlan for WaysProbe {
     fn account(&self) -> &str {
         &self.grantee.account_uid
     }
+
+    fn refuses_policy(&self) -> Option<&'static str> {
+        Some("it could decide what this probe asks")
+    }
 }
 
 /// Returns a chain as it is given, and with each type for all of its roles.
