@@ -1,11 +1,17 @@
 //! The probe of unusual policies: each answer is in the report, no call is billed, nothing gives access to anybody, and the policy
 //! is the one from before, whatever happens.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
-use imm_operator::cli::doctor::probe::{RenewedKeys, run_probe};
+use imm_operator::cli::doctor::probe::{KeySource, RenewedKeys, run_probe};
 use imm_operator::core::doctor::{
     Check, DoctorReport, Facts, FormPlace, FormsFacts, FormsFindings, FormsProbe, Level, RestoreOutcome,
 };
+use imm_operator::ports::AccessKeys;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -202,20 +208,18 @@ async fn two_writes_at_once_are_judged_by_both_answers_and_the_live_policy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_differs_from_the_documentation_is_named() {
     let world = World::new("", "").await;
-    // The form of 16,384 bytes is refused, and the one in lower case has an answer of another kind.
+    // The form of 16,384 bytes is refused.
     answer(&world, 7, 1, error(400, "InvalidPolicyDocument"));
-    answer(&world, 6, 1, error(403, "AccessDenied"));
     let mut probe = forms();
     run_plan(&world, &mut probe, &[], 0).await;
     let found = probe.findings();
-    for (name, part) in [
-        ("forms-largest", "takes policies of this size for allowed"),
-        ("forms-effect-case", "does not expect this answer"),
-    ] {
-        let check = check_of(found, name);
-        assert_eq!(check.level, Level::Warning);
-        assert!(check.change.as_ref().unwrap().contains(part), "{check:?}");
-    }
+    let check = check_of(found, "forms-largest");
+    assert_eq!(check.level, Level::Warning);
+    let change = check.change.as_ref().unwrap();
+    assert!(
+        change.contains("takes policies of this size for allowed"),
+        "{check:?}"
+    );
     let wrong = report(found).wrong_assumptions;
     let [wrong] = wrong.as_slice() else {
         panic!("{wrong:?}")
@@ -240,6 +244,58 @@ async fn a_policy_of_the_other_account_that_is_accepted_is_undone_and_fails_the_
     let calls = world.emulator.calls();
     let puts = calls.iter().filter(|call| call.action == "PutBucketPolicy");
     assert_eq!(puts.count(), 2, "nothing else is asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_about_the_form_ends_the_probe_without_a_conclusion() {
+    for (code, form) in [("AccessDenied", 7), ("InvalidAccessKeyId", 3)] {
+        let world = World::new("", "").await;
+        answer(&world, form, 1, error(403, code));
+        let mut probe = forms();
+        run_plan(&world, &mut probe, &[], 0).await;
+        let found = probe.findings();
+        let answered = found.answers.len() + usize::from(found.other_account.is_some());
+        assert_eq!(answered, usize::try_from(form).unwrap());
+        assert!(report(found).wrong_assumptions.is_empty(), "{found:?}");
+        let ended = check_of(found, "probe-ended-early");
+        assert!(
+            ended.seen.starts_with("OSS did not say whether it accepts") && ended.seen.contains(code),
+            "{ended:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_credentials_of_the_other_account_are_no_refusal_and_not_used_again() {
+    let world = World::new("", "").await;
+    answer(&world, 1, 1, error(403, "InvalidAccessKeyId"));
+    let reads = Arc::new(AtomicU32::new(0));
+    let mut target = target(&world, false);
+    target.other_keys = Some(RenewedKeys::new(CountedSource(Arc::clone(&reads))));
+    let clock = TestClock::new(&world.emulator, 0);
+    let mut probe = forms();
+    let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
+    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    let check = check_of(probe.findings(), "forms-other-account");
+    assert_eq!(check.level, Level::Warning);
+    assert!(
+        check.seen.contains("not known whether OSS would refuse"),
+        "{check:?}"
+    );
+    assert_eq!(probe.findings().pairs.len(), 3, "the other questions are asked");
+    let other = target.other_keys.as_ref().unwrap();
+    other.get(Timestamp::now()).await.unwrap();
+    assert_eq!(reads.load(Ordering::Relaxed), 2, "they are obtained again");
+}
+
+/// Counts how often credentials are obtained.
+struct CountedSource(Arc<AtomicU32>);
+
+impl KeySource for CountedSource {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        async { Ok(keys("LTAI5tScorer", "canary-scorer")) }.boxed()
+    }
 }
 
 async fn run(world: &World, environment: &[(&str, &str)], flags: &[&str]) -> Run {

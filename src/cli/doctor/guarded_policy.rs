@@ -109,7 +109,7 @@ impl<'a> GuardedPolicy<'a> {
         let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, variant);
         let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
         let (put, keys) = self.change(Some(&text)).await?;
-        self.note(put.as_ref().err()).await;
+        self.note(put.as_ref().err(), &target.owner_keys).await;
         if let Err(error) = put {
             return Ok(ProbeAnswer::WriteFailed(error));
         }
@@ -151,10 +151,8 @@ impl<'a> GuardedPolicy<'a> {
         let mut pauses = LOCK_PAUSES.iter();
         loop {
             let owner = self.check_live().await?;
-            let keys = match other {
-                Some(other) => other.get(self.clock.now()).await?,
-                None => owner.clone(),
-            };
+            let used = other.unwrap_or(&target.owner_keys);
+            let keys = used.get(self.clock.now()).await?;
             self.record([text])?;
             let put = target
                 .cloud
@@ -164,7 +162,7 @@ impl<'a> GuardedPolicy<'a> {
             if self.is_repeated(refusal(&answer), &mut pauses).await? {
                 continue;
             }
-            self.note(refusal(&answer)).await;
+            self.note(refusal(&answer), used).await;
             if refusal(&answer).is_none() {
                 let live = read_policy(&target.cloud, &target.bucket, &owner, self.clock).await;
                 self.unseen &= !live.is_ok_and(|live| live.as_deref() == Some(text.as_bytes()));
@@ -186,7 +184,7 @@ impl<'a> GuardedPolicy<'a> {
         self.written_at = self.clock.elapsed();
         let answers = [first, second];
         for answer in &answers {
-            self.note(refusal(answer)).await;
+            self.note(refusal(answer), &target.owner_keys).await;
         }
         let live = self.live_of(texts, &keys).await;
         self.unseen &= live.is_none();
@@ -304,11 +302,11 @@ impl<'a> GuardedPolicy<'a> {
         store(&self.target.file, &self.image, false)
     }
 
-    /// Notes what a write may have done.
-    async fn note(&mut self, error: Option<&CloudError>) {
+    /// Notes what a write with these credentials may have done.
+    async fn note(&mut self, error: Option<&CloudError>, used: &RenewedKeys<'_>) {
         self.unseen |= error.is_none_or(|error| !error.had_no_effect());
         if let Some(error) = error {
-            self.target.owner_keys.on_error(error).await;
+            used.on_error(error).await;
             self.unanswered |= !error.had_no_effect();
         }
     }

@@ -10,7 +10,7 @@ use super::answer_head::AnswerHead;
 use super::answer_head::Answered;
 use super::policy_form::{FormPlace, PolicyForm};
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
-use crate::core::error::CloudError;
+use crate::core::error::{CloudError, CloudErrorKind};
 
 /// How often two writes are sent at once, unless one of them is refused before: they need not meet.
 const PAIRS: usize = 3;
@@ -23,7 +23,7 @@ pub struct PutAnswer {
     pub is_accepted: bool,
     /// Status, code and `EC`.
     pub answer: String,
-    /// Whether the operator takes it for what it is.
+    /// Whether the operator takes it for what it is. Of the other account: whether OSS itself refused it.
     pub is_known: bool,
 }
 
@@ -128,43 +128,61 @@ impl FormsProbe {
     }
 
     fn on_one(&mut self, answer: &Answered) {
-        let head = match reading(answer) {
-            Ok(head) => head,
-            Err(why) => return self.stop(&why),
-        };
         match self.asked {
-            FormQuestion::OtherAccount => {
-                let found = put_answer(head, |_| true);
-                let is_accepted = found.is_accepted;
-                self.findings.other_account = Some(found);
-                if is_accepted {
-                    // Whoever may write the policy has taken over: nothing else is asked.
-                    self.next = ProbeStep::Finish;
-                    return;
-                }
-            }
-            FormQuestion::Form(form) => {
-                let found = put_answer(head, CloudError::rejects_content);
-                let is_refused = !found.is_accepted;
-                let why = format!(
-                    "OSS refused {} ({}), so that no other answer would say anything",
-                    form.described().1,
-                    found.answer
-                );
-                self.findings.answers.push((form, found));
-                if is_refused && form == PolicyForm::Usual {
-                    return self.stop(&why);
-                }
-            }
-            FormQuestion::Pair => {}
+            FormQuestion::OtherAccount => self.on_other_account(answer),
+            FormQuestion::Form(form) => self.on_form(form, answer),
+            FormQuestion::Pair => self.begin_next(),
+        }
+    }
+
+    fn on_form(&mut self, form: PolicyForm, answer: &Answered) {
+        let (_, what) = form.described();
+        // Another error is about the caller, the bucket or the service: it says nothing about the form.
+        let head = match reading(answer, CloudError::rejects_content) {
+            Ok(head) => head,
+            Err(error) => return self.stop(&unsaid(what, error)),
+        };
+        let found = put_answer(head, CloudError::rejects_content);
+        let is_refused = !found.is_accepted;
+        let why = format!(
+            "OSS refused {what} ({}), so that no other answer would say anything",
+            found.answer
+        );
+        self.findings.answers.push((form, found));
+        if is_refused && form == PolicyForm::Usual {
+            return self.stop(&why);
         }
         self.begin_next();
     }
 
+    fn on_other_account(&mut self, answer: &Answered) {
+        let what = "a policy from the account of the job";
+        let head = match reading(answer, |error| !error.is_transient()) {
+            Ok(head) => head,
+            Err(error) => return self.stop(&unsaid(what, error)),
+        };
+        // The account's own policies may refuse what OSS would accept, and rejected credentials are of no account.
+        let by_oss = head.is_of_kind(CloudErrorKind::AccessDenied) && !head.is_by_callers_policy();
+        let found = put_answer(head, |_| by_oss);
+        let is_accepted = found.is_accepted;
+        self.findings.other_account = Some(found);
+        if is_accepted {
+            // Whoever may write the policy has taken over: nothing else is asked.
+            self.next = ProbeStep::Finish;
+        } else {
+            self.begin_next();
+        }
+    }
+
     fn on_two(&mut self, [first, second]: &[Answered; 2], live: Option<usize>) {
-        let pair = match (first, second) {
+        // Neither a failure of the service, after which the write may be in effect, nor a refusal of the caller is about two writes.
+        let is_said =
+            |error: &CloudError| error.had_no_effect() && (error.is_transient() || error.rejects_content());
+        let pair = match (reading(first, is_said), reading(second, is_said)) {
             (Ok(first), Ok(second)) => [first, second].map(|head| put_answer(head, CloudError::is_transient)),
-            (Err(error), _) | (_, Err(error)) => return self.stop(&unanswered(error)),
+            (Err(error), _) | (_, Err(error)) => {
+                return self.stop(&unsaid("two policies at once", error));
+            }
         };
         let is_refused = pair.iter().any(|answer| !answer.is_accepted);
         self.findings.pairs.push(PairAnswers { answers: pair, live });
@@ -209,20 +227,23 @@ impl ProbePlan for FormsProbe {
     }
 }
 
-/// Returns an answer that says something about the policy.
+/// Returns an answer that is an acceptance, or an error that says something about the question.
 ///
 /// # Errors
-/// Returns why there is none.
-fn reading(answer: &Answered) -> Result<&AnswerHead, String> {
-    let head = answer.as_ref().map_err(unanswered)?;
+/// Returns the error that says nothing about it.
+fn reading(answer: &Answered, is_said: impl Fn(&CloudError) -> bool) -> Result<&AnswerHead, &CloudError> {
+    let head = answer.as_ref()?;
     match &head.error {
-        Some(error) if error.is_transient() => Err(unanswered(error)),
+        Some(error) if !is_said(error) => Err(error),
         Some(_) | None => Ok(head),
     }
 }
 
-fn unanswered(error: &CloudError) -> String {
-    format!("the policy could not be written ({})", error.code_and_refusal())
+fn unsaid(what: &str, error: &CloudError) -> String {
+    format!(
+        "OSS did not say whether it accepts {what} ({})",
+        error.code_and_refusal()
+    )
 }
 
 fn put_answer(head: &AnswerHead, is_known: impl Fn(&CloudError) -> bool) -> PutAnswer {
@@ -234,136 +255,4 @@ fn put_answer(head: &AnswerHead, is_known: impl Fn(&CloudError) -> bool) -> PutA
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::doctor::AnswerFormat;
-    use crate::core::error::CloudErrorKind;
-
-    fn head(status: u16, kind: Option<CloudErrorKind>) -> AnswerHead {
-        AnswerHead {
-            status,
-            error: kind.map(|kind| CloudError::new(kind, "Code")),
-            ec: None,
-            named_region: None,
-            format: AnswerFormat::Xml,
-        }
-    }
-
-    fn probe(other_account: bool) -> FormsProbe {
-        let place = FormPlace {
-            bucket: "probe-2026".to_owned(),
-            owner_uid: "65432".to_owned(),
-            prefix: "none/".to_owned(),
-        };
-        FormsProbe::new(place, "12345", other_account)
-    }
-
-    /// Plays a probe whose writes are answered so; returns how many policies were sent.
-    fn play(
-        probe: &mut FormsProbe,
-        one: impl Fn(&str) -> Answered,
-        by_other: Option<CloudErrorKind>,
-        second: Option<CloudErrorKind>,
-    ) -> usize {
-        let mut sent = 0;
-        for _ in 0..100 {
-            let ProbeStep::Put(put) = probe.step().clone() else {
-                assert_eq!(probe.step(), &ProbeStep::Finish);
-                return sent;
-            };
-            let result = match put {
-                PutStep::One(text) => {
-                    sent += 1;
-                    PutResult::One(one(&text))
-                }
-                PutStep::ByOther(_) => {
-                    sent += 1;
-                    PutResult::One(Ok(head(if by_other.is_some() { 403 } else { 200 }, by_other)))
-                }
-                PutStep::Two(_) => {
-                    sent += 2;
-                    let second = head(if second.is_some() { 409 } else { 200 }, second);
-                    PutResult::Two {
-                        answers: Box::new([Ok(head(200, None)), Ok(second)]),
-                        live: Some(0),
-                    }
-                }
-            };
-            probe.take(ProbeAnswer::Put(result));
-        }
-        panic!("no end");
-    }
-
-    #[test]
-    fn every_question_is_asked_with_no_more_writes_than_planned() {
-        let denied = Some(CloudErrorKind::AccessDenied);
-        for (other_account, second, pairs) in [
-            (true, None, 3),
-            (false, None, 3),
-            (true, Some(CloudErrorKind::BucketLocked), 1),
-        ] {
-            let mut probe = probe(other_account);
-            let planned = probe.planned_writes();
-            let sent = play(&mut probe, |_| Ok(head(200, None)), denied, second);
-            let found = probe.findings();
-            assert_eq!(found.answers.len(), PolicyForm::ALL.len());
-            assert_eq!(found.other_account.is_some(), other_account);
-            assert_eq!((found.pairs.len(), &found.stopped), (pairs, &None));
-            assert_eq!(sent, planned - (PAIRS - pairs) * 2);
-            assert!(found.pairs.iter().all(|pair| pair.answers[1].is_known));
-        }
-    }
-
-    #[test]
-    fn a_write_of_the_other_account_that_is_accepted_ends_the_probe() {
-        let mut probe = probe(true);
-        let sent = play(&mut probe, |_| Ok(head(200, None)), None, None);
-        let found = probe.findings();
-        assert_eq!((sent, found.answers.len()), (2, 1));
-        assert!(found.other_account.as_ref().unwrap().is_accepted);
-    }
-
-    #[test]
-    fn nothing_follows_without_an_answer_or_if_the_usual_form_is_refused() {
-        let refused = |kind| move |_: &str| Ok(head(400, Some(kind)));
-        for (kind, answers) in [
-            (CloudErrorKind::PolicyRejected, 1),
-            (CloudErrorKind::AccessDenied, 1),
-            (CloudErrorKind::Throttled, 0),
-        ] {
-            let mut probe = probe(true);
-            assert_eq!(play(&mut probe, refused(kind), None, None), 1);
-            let found = probe.findings();
-            assert!(
-                found.stopped.is_some() && found.answers.len() == answers,
-                "{found:?}"
-            );
-        }
-        let silent = |text: &str| {
-            if text.contains("sid") {
-                return Err(CloudError::new(CloudErrorKind::Unanswered, "Timeout"));
-            }
-            Ok(head(200, None))
-        };
-        let mut probe = probe(false);
-        assert_eq!(play(&mut probe, silent, None, None), 2);
-        assert!(probe.findings().stopped.as_ref().unwrap().contains("Timeout"));
-    }
-
-    #[test]
-    fn an_answer_that_the_operator_takes_for_another_one_is_not_known() {
-        let strange = |text: &str| {
-            let is_sid = text.contains("Sid");
-            Ok(head(
-                if is_sid { 403 } else { 200 },
-                is_sid.then_some(CloudErrorKind::AccessDenied),
-            ))
-        };
-        let mut probe = probe(false);
-        play(&mut probe, strange, None, Some(CloudErrorKind::RequestRejected));
-        let found = probe.findings();
-        let of = |form| &found.answers.iter().find(|(asked, _)| *asked == form).unwrap().1;
-        assert!(!of(PolicyForm::Sid).is_known && of(PolicyForm::Usual).is_known);
-        assert!(!found.pairs[0].answers[1].is_known);
-    }
-}
+mod tests;

@@ -27,17 +27,12 @@ pub(super) fn forms_checks(forms: &FormsFacts) -> Vec<Check> {
 fn form_check(form: PolicyForm, answer: &PutAnswer) -> Check {
     let (name, what) = form.described();
     let seen = format!("{what}: {}", verdict(answer));
-    let is_too_small = form == PolicyForm::LargestPolicy && !answer.is_accepted;
-    if is_too_small {
+    if form == PolicyForm::LargestPolicy && !answer.is_accepted {
         let change =
             "report this line in an issue, because the operator takes policies of this size for allowed";
         return Check::warning(name, seen, change);
     }
-    if answer.is_known {
-        Check::ok(name, seen)
-    } else {
-        Check::warning(name, seen, REPORT)
-    }
+    Check::ok(name, seen)
 }
 
 fn verdict(answer: &PutAnswer) -> String {
@@ -61,7 +56,14 @@ fn account_check(answer: &PutAnswer) -> Check {
             "find out who else may write policies of your buckets before you go on: ask Alibaba Cloud, with this report",
         );
     }
-    Check::ok(name, seen)
+    if answer.is_known {
+        return Check::ok(name, seen);
+    }
+    Check::warning(
+        name,
+        format!("{seen}, so that it is not known whether OSS would refuse it"),
+        "give the job credentials that OSS accepts and whose own policies allow oss:PutBucketPolicy on the probe bucket, then run the probe again",
+    )
 }
 
 /// The check of two writes at once; none without an answer.
@@ -134,7 +136,6 @@ mod tests {
         for (form, refused_with, is_known, level) in [
             (PolicyForm::Sid, None, true, Level::Ok),
             (PolicyForm::Sid, Some("400 Code"), true, Level::Ok),
-            (PolicyForm::Sid, Some("403 Code"), false, Level::Warning),
             (PolicyForm::TooLargePolicy, None, true, Level::Ok),
             (PolicyForm::LargestPolicy, None, true, Level::Ok),
             (PolicyForm::LargestPolicy, Some("400 Code"), true, Level::Warning),
@@ -144,6 +145,9 @@ mod tests {
         }
         assert_eq!(account_check(&answer(None, true)).level, Level::Failed);
         assert_eq!(account_check(&answer(Some("403 Code"), true)).level, Level::Ok);
+        let by_own_policy = account_check(&answer(Some("403 Code"), false));
+        assert_eq!(by_own_policy.level, Level::Warning);
+        assert!(by_own_policy.seen.contains("not known"), "{by_own_policy:?}");
     }
 
     #[test]
