@@ -68,6 +68,29 @@ async fn what_another_client_writes_between_two_forms_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_that_oss_returns_in_other_bytes_is_put_back() {
+    // The policy of the form before is live while the next write waits for the lock.
+    for number in [1, 3, SINGLE - 1] {
+        let world = World::new("", "").await;
+        answer(&world, number, 1, locked());
+        let clock = TestClock::new(&world.emulator, 0).on_pause(|pauses| {
+            if pauses == 1 {
+                let live = world.emulator.policy(PROBE_BUCKET).unwrap();
+                let live: serde_json::Value = serde_json::from_str(&live).unwrap();
+                let other = serde_json::to_string_pretty(&live).unwrap();
+                world.emulator.set_policy(PROBE_BUCKET, Some(&other));
+            }
+        });
+        let stop = CancellationToken::new();
+        let mut probe = forms();
+        let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
+        assert_eq!(outcome, Ok(RestoreOutcome::Restored), "{number}");
+        assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "{number}");
+        assert_eq!(probe.findings().stopped, None, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_or_a_kill_between_two_forms_leaves_nothing_behind() {
     for name in ["-INT", "-KILL"] {
         let world = World::new("", "").await;

@@ -40,13 +40,13 @@ pub(super) struct GuardedPolicy<'a> {
 }
 
 impl<'a> GuardedPolicy<'a> {
-    /// Stores the policy from before.
+    /// Stores the policy from before, and the prefix of all that is written, if nobody else can know it.
     ///
     /// # Errors
-    /// Returns why it cannot be stored.
+    /// Returns why they cannot be stored.
     pub(super) fn begin(
         target: &'a ProbeTarget<'a>,
-        before: Option<String>,
+        (before, prefix): (Option<String>, Option<String>),
         clock: &'a dyn ProbeClock,
         stop: &'a CancellationToken,
     ) -> Result<Self, String> {
@@ -60,6 +60,7 @@ impl<'a> GuardedPolicy<'a> {
                 before,
                 written: Vec::new(),
                 written_at: None,
+                prefix,
             },
             written_at: Duration::ZERO,
             unanswered: false,

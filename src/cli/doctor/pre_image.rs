@@ -220,6 +220,7 @@ mod tests {
             before: None,
             written: written.iter().map(|text| (*text).to_owned()).collect(),
             written_at: None,
+            prefix: None,
         };
         let record = |file: &File| {
             let is_folder = file.metadata()?.is_dir();

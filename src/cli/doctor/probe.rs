@@ -67,11 +67,12 @@ pub async fn run_probe(
             .collect();
         check_before(text, probe.account(), &target.owner_uid, &paths)?;
     }
+    let prefix = probe.own_prefix().map(ToOwned::to_owned);
     let mut running = Running {
         target,
         clock,
         stop,
-        policy: GuardedPolicy::begin(target, before, clock, stop)?,
+        policy: GuardedPolicy::begin(target, (before, prefix), clock, stop)?,
     };
     loop {
         if stop.is_cancelled() && probe.step() != &ProbeStep::Finish {

@@ -225,6 +225,10 @@ impl ProbePlan for FormsProbe {
     fn refuses_policy(&self) -> Option<&'static str> {
         Some("this probe would replace it")
     }
+
+    fn own_prefix(&self) -> Option<&str> {
+        Some(&self.place.prefix)
+    }
 }
 
 /// Returns an answer that is an acceptance, or an error that says something about the question.

@@ -169,4 +169,9 @@ pub trait ProbePlan: Send {
     fn refuses_policy(&self) -> Option<&'static str> {
         None
     }
+
+    /// Returns the prefix of every resource that it writes, if nobody else can know it.
+    fn own_prefix(&self) -> Option<&str> {
+        None
+    }
 }

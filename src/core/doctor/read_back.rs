@@ -105,6 +105,7 @@ mod tests {
             before: None,
             written: vec!["{1}".to_owned(), "{2}".to_owned()],
             written_at: None,
+            prefix: None,
         };
         let mut found = ReadBack::default();
         for (live, is_written) in [

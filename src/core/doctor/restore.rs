@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::core::time;
 
@@ -23,6 +24,9 @@ pub struct PreImage {
     /// When the last of these writes began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Timestamp>,
+    /// Prefix of every resource that the probe writes, if nobody else can know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
 }
 
 /// What to do with the live policy.
@@ -59,18 +63,61 @@ impl PreImage {
             .is_some_and(|at| now < time::after(at, UNCERTAIN_FOR))
     }
 
-    /// Decides by the live policy. Only bytes that the probe has written are its own.
+    /// Decides by the live policy. Its own are the bytes that the probe has written, and statements below its prefix only: OSS may
+    /// return an unusual policy in another form than it was written in.
     pub fn restoration(&self, live: Option<&[u8]>) -> Restoration {
         if live == self.before.as_deref().map(str::as_bytes) {
             return Restoration::Nothing;
         }
-        let own = live.is_some_and(|live| self.written.iter().any(|text| text.as_bytes() == live));
-        if own {
+        let is_own = |live: &[u8]| {
+            self.written.iter().any(|text| text.as_bytes() == live)
+                || self
+                    .prefix
+                    .as_ref()
+                    .is_some_and(|prefix| self.is_below(prefix, live))
+        };
+        if live.is_some_and(is_own) {
             Restoration::PutBack
         } else {
             Restoration::Foreign
         }
     }
+
+    /// Whether all that a policy is about is below the prefix of the probe. Without a statement it is about nothing, and the
+    /// probe's own only if the probe has written such a policy.
+    fn is_below(&self, prefix: &str, live: &[u8]) -> bool {
+        let Some(live) = statements(live) else {
+            return false;
+        };
+        let is_empty = |text: &String| statements(text.as_bytes()).is_some_and(|all| all.is_empty());
+        if live.is_empty() {
+            self.written.iter().any(is_empty)
+        } else {
+            live.iter().all(|statement| is_about(statement, prefix))
+        }
+    }
+}
+
+/// Returns the statements of a policy, in a list or not, without empty ones; `None` if the text is not JSON.
+fn statements(policy: &[u8]) -> Option<Vec<Value>> {
+    let mut policy: Value = serde_json::from_slice(policy).ok()?;
+    let mut given = policy.get_mut("Statement").map(Value::take);
+    let list = given.as_mut().and_then(Value::as_array_mut).map(std::mem::take);
+    let mut all: Vec<Value> = list.unwrap_or_else(|| given.into_iter().collect());
+    all.retain(|one| !one.is_null() && one.as_object().is_none_or(|members| !members.is_empty()));
+    Some(all)
+}
+
+/// Whether each resource of a statement is below a prefix.
+fn is_about(statement: &Value, prefix: &str) -> bool {
+    let resource = &statement["Resource"];
+    let one = std::slice::from_ref(resource);
+    let all = resource.as_array().map_or(one, Vec::as_slice);
+    let is_below = |resource: &Value| {
+        let path = resource.as_str().and_then(|resource| resource.split_once('/'));
+        path.is_some_and(|(_, key)| key.starts_with(prefix))
+    };
+    !all.is_empty() && all.iter().all(is_below)
 }
 
 #[cfg(test)]
@@ -99,6 +146,7 @@ mod tests {
             before: before.map(ToOwned::to_owned),
             written: vec!["one".to_owned(), "two".to_owned()],
             written_at: None,
+            prefix: None,
         };
         for (before, live, expected) in [
             (None, None, Restoration::Nothing),
@@ -116,6 +164,60 @@ mod tests {
                 expected,
                 "{before:?} {live:?}"
             );
+        }
+    }
+
+    #[test]
+    fn statements_below_the_prefix_are_the_probe_s_in_any_form() {
+        let statement = |more: &str, resource: &str| {
+            format!(r#"{{"Effect":"Deny","Principal":["65432"],"Resource":{resource}{more}}}"#)
+        };
+        let below = r#""acs:oss:*:65432:pics/none-1234/sid""#;
+        let (one, of_list) = (statement("", below), statement("", &format!("[{below}]")));
+        let beside = statement(
+            "",
+            r#"["acs:oss:*:65432:pics/none-1234/a","acs:oss:*:65432:pics/b"]"#,
+        );
+        let policy = |statements: &str| format!(r#"{{"Version":"1","Statement":{statements}}}"#);
+        let without = statement("", "null").replace(r#","Resource":null"#, "");
+        let own = [
+            policy(&format!("[{one}]")),
+            policy(&one),
+            policy(&format!("[ {one},\n {of_list} ]")),
+        ];
+        let foreign = [
+            policy(&format!("[{one},{beside}]")),
+            policy(&format!("[{one},{without}]")),
+            policy(&statement("", "[]")),
+            policy(&statement("", r#""*""#)),
+            policy(&statement("", r#""acs:oss:*:65432:none-1234/sid""#)),
+            policy(r#""none""#),
+            "<Policy/>".to_owned(),
+        ];
+        let empty = [
+            policy("[]"),
+            policy("{}"),
+            policy("[{}]"),
+            r#"{"Version":"1"}"#.to_owned(),
+        ];
+        let mut image: PreImage = serde_json::from_str(
+            r#"{"bucket":"pics","region":"r","before":null,"written":["{}x"],"prefix":"none-1234/"}"#,
+        )
+        .unwrap();
+        let decide = |image: &PreImage, live: &String| image.restoration(Some(live.as_bytes()));
+        for live in &own {
+            assert_eq!(decide(&image, live), Restoration::PutBack, "{live}");
+        }
+        for live in foreign.iter().chain(&empty) {
+            assert_eq!(decide(&image, live), Restoration::Foreign, "{live}");
+        }
+        image.written.push(policy("{}"));
+        for live in &empty {
+            assert_eq!(decide(&image, live), Restoration::PutBack, "{live}");
+        }
+        image.prefix = None;
+        for live in own.iter().chain(&empty[..1]) {
+            assert_eq!(decide(&image, live), Restoration::Foreign, "{live}");
         }
     }
 }
