@@ -47,6 +47,21 @@ async fn the_policy_comes_back_after_a_stop_before_any_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_two_writes_are_read_leaves_no_answer_to_them() {
+    let world = World::new("", "").await;
+    let stop = CancellationToken::new();
+    // Only the reads after two writes pause.
+    let clock = TestClock::new(&world.emulator, 0).on_pause(|_| stop.cancel());
+    let mut probe = forms();
+    let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
+    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
+    let found = probe.findings();
+    assert_eq!((found.answers.len(), found.pairs.len()), (12, 0));
+    assert_eq!(found.stopped.as_deref(), Some("interrupted"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_client_writes_between_two_forms_is_left_alone() {
     for number in 0..SINGLE {
         let world = World::new("", "").await;

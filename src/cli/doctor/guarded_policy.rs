@@ -11,7 +11,7 @@ use super::clock::ProbeClock;
 use super::pre_image::{put_back, read_policy, restore, store};
 use super::probe_keys::RenewedKeys;
 use super::probe_target::ProbeTarget;
-use super::read_back::read_back;
+use super::read_back::{read_back, read_two};
 use crate::api::Grantee;
 use crate::core::doctor::{
     Answered, PolicyVariant, PreImage, ProbeAnswer, PutResult, PutStep, Restoration, RestoreOutcome, is_open,
@@ -22,9 +22,6 @@ use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
 /// Pauses in seconds before a change is made again that OSS rejected because another client changes settings of the bucket.
 const LOCK_PAUSES: &[u64] = &[1, 2, 4, 8, 15];
-/// How often the policy is read until it is one of two that were written at once, and the pause between.
-const READS_OF_TWO: usize = 5;
-const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// The policy of a probe bucket, once the one from before is stored.
 pub(super) struct GuardedPolicy<'a> {
@@ -173,6 +170,9 @@ impl<'a> GuardedPolicy<'a> {
     }
 
     /// Writes two policies at once, without a repetition, and reads which one is live.
+    ///
+    /// # Errors
+    /// Returns why nothing was written, or why the reads ended before they showed which one.
     async fn put_two(&mut self, texts: &[String; 2]) -> Result<PutResult, String> {
         let target = self.target;
         let keys = self.check_live().await?;
@@ -187,29 +187,13 @@ impl<'a> GuardedPolicy<'a> {
         for answer in &answers {
             self.note(refusal(answer), &target.owner_keys).await;
         }
-        let live = self.live_of(texts, &keys).await;
+        let bucket = (&target.cloud, &target.bucket);
+        let live = read_two(bucket, &target.owner_keys, texts, self.clock, self.stop).await?;
         self.unseen &= live.is_none();
         Ok(PutResult::Two {
             answers: Box::new(answers),
             live,
         })
-    }
-
-    /// Reads which of two policies is live; `None` if no read shows one of them.
-    async fn live_of(&self, texts: &[String; 2], keys: &AccessKeys) -> Option<usize> {
-        let target = self.target;
-        for number in 0..READS_OF_TWO {
-            if number > 0 {
-                self.pause(READ_PAUSE).await;
-            }
-            let live = read_policy(&target.cloud, &target.bucket, keys, self.clock).await;
-            let live = live.ok().flatten().unwrap_or_default();
-            let found = texts.iter().position(|text| text.as_bytes() == live);
-            if found.is_some() || self.stop.is_cancelled() {
-                return found;
-            }
-        }
-        None
     }
 
     /// Reads the policy until it is stable.

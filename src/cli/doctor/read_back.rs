@@ -8,7 +8,7 @@ use super::clock::ProbeClock;
 use super::pre_image::read_policy;
 use super::probe_keys::RenewedKeys;
 use crate::cloud::Cloud;
-use crate::core::doctor::{PreImage, ReadBack};
+use crate::core::doctor::{PreImage, ReadBack, TwoReads};
 use crate::core::place::BucketPlace;
 
 /// Pause after a read that showed the written policy, and after another one.
@@ -38,4 +38,33 @@ pub(super) async fn read_back(
         }
     }
     Ok(found)
+}
+
+/// Reads the policy until the same one of two that were written at once is live often enough in a row, or was read too often.
+/// Returns which one, if one is.
+///
+/// # Errors
+/// Returns that the probe was stopped before, or why there are no credentials.
+pub(super) async fn read_two(
+    (cloud, bucket): (&Cloud, &BucketPlace),
+    keys: &RenewedKeys<'_>,
+    texts: &[String; 2],
+    clock: &dyn ProbeClock,
+    stop: &CancellationToken,
+) -> Result<Option<usize>, String> {
+    let mut found = TwoReads::default();
+    while !found.is_enough() {
+        if stop.is_cancelled() {
+            return Err("interrupted".to_owned());
+        }
+        let current = keys.get(clock.now()).await?;
+        let live = read_policy(cloud, bucket, &current, clock).await.ok().flatten();
+        let is_one = found.add(live.as_deref(), texts);
+        let pause = if is_one { PAUSES.0 } else { PAUSES.1 };
+        tokio::select! {
+            () = clock.pause(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(found.live())
 }

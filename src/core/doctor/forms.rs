@@ -33,7 +33,7 @@ pub struct PutAnswer {
 pub struct PairAnswers {
     /// The answers, in the order in which they were sent.
     pub answers: [PutAnswer; 2],
-    /// Which of the policies a read showed afterwards, from 0.
+    /// Which of the policies is live afterwards, from 0; `None` if too few reads in a row showed the same one.
     pub live: Option<usize>,
 }
 

@@ -72,7 +72,7 @@ fn pair_check(found: &FormsFindings) -> Option<Check> {
     let last = found.pairs.last()?;
     let refused: Vec<usize> = positions(last, |answer| !answer.is_accepted);
     let live = last.live.map_or_else(
-        || "no read showed one of the two policies afterwards".to_owned(),
+        || "afterwards no five reads in a row showed the same one of the two policies".to_owned(),
         |live| format!("the policy of the {} is live afterwards", ordinal(live)),
     );
     let Some(first_refused) = refused.first() else {
@@ -177,7 +177,7 @@ mod tests {
                 [locked(), locked()],
                 None,
                 Level::Ok,
-                "both refused with 409 Locked and 409 Locked: no read showed one of the two policies afterwards",
+                "both refused with 409 Locked and 409 Locked: afterwards no five reads in a row showed the same one of the two policies",
             ),
             (
                 [done(), done()],

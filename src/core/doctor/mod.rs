@@ -68,7 +68,7 @@ pub use probe_sequence::{FurtherQuestions, ProbeSequence};
 pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
 pub use public_policy::is_open;
 pub use questions::{OtherAccount, OtherRegion, QuestionFacts};
-pub use read_back::ReadBack;
+pub use read_back::{ReadBack, TwoReads};
 pub use report::DoctorReport;
 pub use restore::{PreImage, Restoration, RestoreOutcome};
 pub use session_dates::{SESSION_DATES, SessionDates};

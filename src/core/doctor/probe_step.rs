@@ -118,7 +118,7 @@ pub enum PutResult {
     Two {
         /// The answers, in the order in which they were sent.
         answers: Box<[Answered; 2]>,
-        /// Which of them a read showed afterwards.
+        /// Which of them is live afterwards, if reads in a row showed one.
         live: Option<usize>,
     },
 }

@@ -92,6 +92,41 @@ impl ReadBack {
     }
 }
 
+/// What reads showed after two policies were written at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TwoReads {
+    /// Which of them the last read showed, from 0, and how many reads in a row.
+    shown: Option<usize>,
+    in_a_row: u32,
+    all: u32,
+}
+
+impl TwoReads {
+    /// Counts a read; `None` if it failed or showed no policy. Returns whether it showed one of the two.
+    pub fn add(&mut self, live: Option<&[u8]>, texts: &[String; 2]) -> bool {
+        let shown = texts.iter().position(|text| Some(text.as_bytes()) == live);
+        self.all += 1;
+        self.in_a_row = match shown {
+            Some(_) if shown == self.shown => self.in_a_row + 1,
+            Some(_) => 1,
+            None => 0,
+        };
+        self.shown = shown;
+        shown.is_some()
+    }
+
+    /// Whether a further read is of no use.
+    pub fn is_enough(&self) -> bool {
+        self.in_a_row >= IN_A_ROW || self.all >= MOST
+    }
+
+    /// Which policy is live; `None` if too few reads in a row showed the same one: an earlier read may have come from a server
+    /// that does not know the later write yet.
+    pub fn live(&self) -> Option<usize> {
+        self.shown.filter(|_| self.in_a_row >= IN_A_ROW)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +173,28 @@ mod tests {
             found.add(Ok(Some(b"{2}".as_slice())), &image);
         }
         assert!(found.is_enough());
+    }
+
+    #[test]
+    fn the_live_one_of_two_is_what_reads_in_a_row_show() {
+        let texts = ["{1}".to_owned(), "{2}".to_owned()];
+        let play = |reads: &[&[u8]]| {
+            let mut found = TwoReads::default();
+            let mut count = 0;
+            for live in reads.iter().cycle() {
+                if found.is_enough() {
+                    break;
+                }
+                assert_eq!(found.live(), None, "not before the reads are enough");
+                found.add((!live.is_empty()).then_some(*live), &texts);
+                count += 1;
+            }
+            (found.live(), count)
+        };
+        assert_eq!(play(&[b"{1}"]), (Some(0), 5));
+        let late: [&[u8]; 8] = [b"{1}", b"{1}", b"", b"{2}", b"{2}", b"{2}", b"{2}", b"{2}"];
+        assert_eq!(play(&late), (Some(1), 8));
+        assert_eq!(play(&[b"{1}", b"{1}", b"{1}", b"{1}", b"{2}"]), (None, 20));
+        assert_eq!(play(&[b"{3}"]), (None, 20));
     }
 }
