@@ -105,7 +105,9 @@ impl<'a> GuardedPolicy<'a> {
         prefixes.extend(target.objects.iter().cloned());
         let place = (target.bucket.name(), target.owner_uid.as_str());
         let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, variant);
-        let text = text.ok_or("the statement does not fit into the policy of the probe bucket")?;
+        let text = text.ok_or(
+            "the statement does not fit into the policy of the probe bucket, or is longer than OSS accepts: name fewer or shorter keys",
+        )?;
         let (put, keys) = self.change(Some(&text)).await?;
         self.note(put.as_ref().err(), &target.owner_keys).await;
         if let Err(error) = put {

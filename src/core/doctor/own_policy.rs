@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{Grantee, OssAction};
-use crate::core::policy::{Document, POLICY_LIMIT, access_statement, pass_role_statement};
+use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, access_statement, pass_role_statement};
 
 /// What a probe writes for a grantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum PolicyVariant {
 }
 
 /// Returns the policy of a probe for the objects with these prefixes in a bucket of an owner; `None` if the policy from before
-/// cannot be edited, or both do not fit into one policy.
+/// cannot be edited, both do not fit into one policy, or a statement is longer than OSS accepts.
 pub fn own_policy(
     before: Option<&String>,
     (bucket, owner): (&str, &str),
@@ -38,6 +38,9 @@ pub fn own_policy(
         }
         PolicyVariant::WithConditions => vec![with_conditions(&allow)?],
     };
+    if statements.iter().any(|text| text.len() > STATEMENT_LIMIT) {
+        return None;
+    }
     let text = match before {
         Some(text) => Document::parse(text.as_bytes()).ok()?.splice(&[], &statements),
         None => Document::new_document(&statements),
@@ -70,7 +73,7 @@ fn with_conditions(allow: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::api::PrincipalForm;
-    use crate::core::policy::{Publicity, STATEMENT_LIMIT, publicity};
+    use crate::core::policy::{Publicity, publicity};
 
     #[test]
     fn a_deny_is_about_the_same_as_the_statement_that_allows() {
@@ -98,6 +101,34 @@ mod tests {
             assert_eq!(deny[same], allow[same]);
         }
         assert_eq!(written(PolicyVariant::WithPassRole).len(), 2);
+    }
+
+    #[test]
+    fn no_statement_is_longer_than_oss_accepts() {
+        let grantee = Grantee {
+            account_uid: "12345".to_owned(),
+            role_name: "Reader".to_owned(),
+            principal: PrincipalForm::ServiceRole,
+            session_name: None,
+        };
+        let written = |length: usize, variant| {
+            let prefixes: Vec<String> = (0..8).map(|number| format!("{number:0>length$}")).collect();
+            own_policy(None, ("pics", "65432"), &grantee, &prefixes, variant)
+        };
+        let longest = |text: String| {
+            let document = Document::parse(text.as_bytes()).unwrap();
+            let spans = document.statements().iter();
+            spans.map(|span| document.text_of(span).len()).max().unwrap()
+        };
+        for variant in [PolicyVariant::Plain, PolicyVariant::WithDeny("oss:GetObject")] {
+            let lengths: Vec<Option<usize>> = (440..520)
+                .map(|length| written(length, variant).map(longest))
+                .collect();
+            assert!(lengths.iter().flatten().all(|length| *length <= STATEMENT_LIMIT));
+            assert!(lengths[0].is_some() && lengths[79].is_none(), "{lengths:?}");
+        }
+        // The policy itself would have room for the statement.
+        assert!(written(520, PolicyVariant::WithPassRole).is_none());
     }
 
     #[test]
