@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::classify;
 use super::client::{Cloud, HttpResponse, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
-use super::oss_policy::{OssCall, bucket_call, error_of};
+use super::oss_policy::{OssCall, bucket_call, error_of, is_accepted};
 use super::rpc::{RpcCall, UnsignedQuery};
 use super::sign::acs3;
 use crate::core::doctor::{AnswerFormat, AnswerHead};
@@ -38,7 +38,8 @@ impl Cloud {
         now: Timestamp,
     ) -> Result<AnswerHead, CloudError> {
         let call = bucket_call(Method::GET, bucket, setting, now);
-        Ok(head_of_oss(&self.send_oss(keys, call).await?))
+        let answer = self.send_oss(keys, call).await?;
+        Ok(head_of_oss(&answer, answer.status == 200))
     }
 
     /// Replaces the policy of a bucket, and returns how the answer looks.
@@ -56,7 +57,8 @@ impl Cloud {
             body: Some(text),
             ..bucket_call(Method::PUT, bucket, "policy", signed_at)
         };
-        Ok(head_of_oss(&self.send_oss(keys, call).await?))
+        let answer = self.send_oss(keys, call).await?;
+        Ok(head_of_oss(&answer, is_accepted(&answer)))
     }
 
     /// Asks IMM for its regions, dated `now`, and returns how the answer looks.
@@ -122,12 +124,12 @@ impl Cloud {
     }
 }
 
-fn head_of_oss(answer: &HttpResponse) -> AnswerHead {
+fn head_of_oss(answer: &HttpResponse, is_success: bool) -> AnswerHead {
     let detail: OssDetail = std::str::from_utf8(&answer.body)
         .ok()
         .and_then(|text| quick_xml::de::from_str(text).ok())
         .unwrap_or_default();
-    let is_error = answer.status != 200;
+    let is_error = !is_success;
     let ec = detail
         .ec
         .or_else(|| answer.header("x-oss-ec").map(ToOwned::to_owned));

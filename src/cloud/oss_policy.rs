@@ -257,12 +257,17 @@ pub(super) fn server_date(answer: &HttpResponse, signed_at: Timestamp) -> Option
 
 /// Returns the request id of a successful write.
 fn accepted(answer: &HttpResponse) -> Result<Option<String>, CloudError> {
-    if (200..300).contains(&answer.status) {
+    if is_accepted(answer) {
         let id = answer.header("x-oss-request-id");
         Ok(id.map(classify::sanitize_request_id))
     } else {
         Err(error_of(answer))
     }
+}
+
+/// Whether OSS accepted a write.
+pub(super) fn is_accepted(answer: &HttpResponse) -> bool {
+    (200..300).contains(&answer.status)
 }
 
 pub(super) fn error_of(answer: &HttpResponse) -> CloudError {

@@ -266,6 +266,21 @@ async fn an_answer_that_is_not_about_the_form_ends_the_probe_without_a_conclusio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_to_a_write_that_means_success_is_one() {
+    let world = World::new("", "").await;
+    let target = target(&world, false);
+    let keys = keys("LTAI5tPolicy", "canary-policy");
+    for (status, is_accepted) in [(201, true), (204, true), (302, false)] {
+        answer(&world, 0, 1, error(status, "Code"));
+        let sent = target
+            .cloud
+            .answer_to_policy(&target.bucket, "{}", &keys, Timestamp::now());
+        let head = sent.await.unwrap();
+        assert_eq!((head.status, head.error.is_none()), (status, is_accepted));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejected_credentials_of_the_other_account_are_no_refusal_and_not_used_again() {
     let world = World::new("", "").await;
     answer(&world, 1, 1, error(403, "InvalidAccessKeyId"));
