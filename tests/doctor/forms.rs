@@ -27,8 +27,6 @@ pub(super) const ALL: u32 = 19;
 pub(super) const PROBE: &[&str] = &[
     "--probe-bucket",
     PROBE_BUCKET,
-    "--probe-object",
-    "a.jpg",
     "--probe",
     "forms",
     "--i-own",

@@ -30,12 +30,12 @@ pub(super) struct ProbeArgs {
     /// Answer what only a write and billed calls can: write statements into the policy of this bucket of the grant's owner,
     /// score an image of it until access is given, and put the policy back. Needs a grant and a job. A bucket that the
     /// grant or one of the cluster names is refused.
-    #[arg(long, value_name = "BUCKET", requires = "probe_object")]
+    #[arg(long, value_name = "BUCKET")]
     pub(super) probe_bucket: Option<String>,
     /// What the probe asks. Without a value: access.
     #[arg(long, value_enum, value_name = "KIND", num_args = 0..=1, default_value_t = ProbeKind::Access, default_missing_value = "access", requires = "probe_bucket")]
     pub(super) probe: ProbeKind,
-    /// Key of an image in the probe bucket.
+    /// Key of an image in the probe bucket. Every probe needs it, except --probe forms.
     #[arg(long, value_name = "KEY", requires = "probe_bucket")]
     pub(super) probe_object: Option<String>,
     /// Also write the ram:PassRole statement of Alibaba Cloud's procedure, which may make the policy of the probe bucket public

@@ -34,13 +34,15 @@ pub(super) async fn checked_target<'a>(
     input: ProbeInput<'a>,
 ) -> Result<ProbeTarget<'a>, String> {
     let flags = &collector.flags.probe;
-    let (Some(name), Some(key)) = (&flags.probe_bucket, &flags.probe_object) else {
-        return Err("--probe-bucket needs --probe-object".to_owned());
+    let Some(name) = &flags.probe_bucket else {
+        return Err("a probe needs --probe-bucket".to_owned());
     };
     let spec = &input.job.spec;
     let bucket =
         BucketPlace::new(name, &spec.project.region).map_err(|error| format!("--probe-bucket: {error}"))?;
-    check_key("--probe-object", key)?;
+    if let Some(key) = &flags.probe_object {
+        check_key("--probe-object", key)?;
+    }
     for key in &flags.limits_object {
         check_key("--limits-object", key)?;
     }
@@ -68,7 +70,7 @@ pub(super) async fn checked_target<'a>(
         narrow_keys: input.narrow_keys,
         other_bucket: flags.limits_region_bucket.clone(),
         missing_project: ProjectPlace::of(&missing_project).map_err(|error| error.to_string())?,
-        key: key.clone(),
+        key: flags.probe_object.clone().unwrap_or_default(),
         objects: flags.limits_object.clone(),
         with_policy: flags.with_policy,
         file,

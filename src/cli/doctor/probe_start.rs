@@ -63,8 +63,11 @@ pub(super) async fn start_probe(
     Ok(())
 }
 
-/// Refuses flags that are for another kind of probe.
+/// Refuses flags that are for another kind of probe, and a probe without the image that it scores.
 fn check_companions(flags: &ProbeArgs) -> Result<(), String> {
+    if flags.probe_object.is_none() && flags.probe != ProbeKind::Forms {
+        return Err("--probe-bucket needs --probe-object, except for --probe forms".to_owned());
+    }
     let asks_for_access = matches!(flags.probe, ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny);
     if flags.allow_public && !asks_for_access {
         return Err("--allow-public is for --probe access, --probe lag and --probe deny".to_owned());

@@ -28,7 +28,7 @@ pub struct ProbeTarget<'a> {
     pub other_bucket: Option<String>,
     /// A project that does not exist, in the same region.
     pub missing_project: ProjectPlace,
-    /// Key of an image in the bucket.
+    /// Key of an image in the bucket; empty for a probe that scores none.
     pub key: String,
     /// Keys of other objects in the bucket.
     pub objects: Vec<String>,
