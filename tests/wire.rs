@@ -9,7 +9,7 @@ mod wire {
 
     use std::time::Duration;
 
-    use imm_operator::cloud::Cloud;
+    use imm_operator::cloud::{Cloud, oss_policy};
     use imm_operator::core::endpoints::Endpoints;
     use imm_operator::core::place::BucketPlace;
     use imm_operator::core::policy::Document;
@@ -74,13 +74,12 @@ mod wire {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     async fn get(what: Answer) -> Result<PolicyRead, CloudError> {
-        cloud(what).await.get_policy(&bucket(), &keys(), NOW).await
+        oss_policy::get_policy(&cloud(what).await, &bucket(), &keys(), NOW).await
     }
 
     async fn put(what: Answer) -> Result<(), CloudError> {
         let cloud = cloud(what).await;
-        cloud
-            .put_policy(&bucket(), &keys(), "{\"Statement\":[]}", NOW)
+        oss_policy::put_policy(&cloud, &bucket(), &keys(), "{\"Statement\":[]}", NOW)
             .await
             .map(|_| ())
     }
@@ -189,7 +188,9 @@ mod wire {
         ] {
             let answer = format!("HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 2\r\n\r\n{{}}");
             let cloud = cloud(Answer::Bytes(answer.leak())).await;
-            let read = cloud.get_policy(&bucket(), &keys(), signed_at).await.unwrap();
+            let read = oss_policy::get_policy(&cloud, &bucket(), &keys(), signed_at)
+                .await
+                .unwrap();
             assert_eq!(read.server_time.is_some(), expected, "{date}");
         }
     }

@@ -1,9 +1,9 @@
 //! Credentials of whoever runs a command: their own environment, or the Secrets and ServiceAccounts that *they* may use. The
 //! operator's identity is never involved.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, sts};
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
-use crate::kubernetes::{Kubernetes, now};
+use crate::kubernetes::{Kubernetes, credentials, now};
 use crate::ports::{AccessKeys, CredentialsError};
 
 use super::{OperatorIdentity, TokenExchange};
@@ -56,7 +56,7 @@ impl CallerCredentials<'_> {
             ) => Ok(Some(TokenExchange {
                 session: identity.role_session(scope, role_arn, None),
                 provider_arn: provider_arn.clone(),
-                token: kubernetes.request_token(namespace, name).await?,
+                token: credentials::request_token(kubernetes, namespace, name).await?,
             })),
             (Self::Given(_) | Self::Cluster(_), _) => Ok(None),
         }
@@ -80,7 +80,7 @@ impl CallerCredentials<'_> {
             (_, _, Some(exchange)) => exchange.keys(cloud, now()).await?,
             (Self::Given(given), _, None) => given.credentials(cloud, now()).await?,
             (Self::Cluster(kubernetes), CredentialOrigin::Secret { namespace, name }, None) => {
-                kubernetes.read_secret(namespace, name).await?
+                credentials::read_secret(kubernetes, namespace, name).await?
             }
             (
                 Self::Cluster(_),
@@ -94,7 +94,7 @@ impl CallerCredentials<'_> {
             None => Ok(keys),
             Some(role) => {
                 let session = identity.role_session(scope, &role.role_arn, role.external_id.as_ref());
-                let assumed = cloud.assume_role(&session, &keys, now()).await;
+                let assumed = sts::assume_role(cloud, &session, &keys, now()).await;
                 assumed.map_err(CredentialsError::of_sts)
             }
         }

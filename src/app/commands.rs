@@ -8,9 +8,9 @@ use crate::api::{ImageScoreJob, ImmBucketGrant, ItemResult};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{check_namespace_name, check_object_name};
-use crate::kubernetes::Kubernetes;
 use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::request::RequestError;
+use crate::kubernetes::{Kubernetes, cluster, grants, jobs, patches, reports};
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
 /// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again. `None` means
@@ -33,9 +33,9 @@ async fn release_all(
     let failed = |error: RequestError| {
         RunError::Cluster(error.describe("list and patch immbucketgrants in all namespaces"))
     };
-    let grants = match kubernetes.all_grants().await {
+    let grants = match grants::all_grants(kubernetes).await {
         Err(error) if error.is_not_found() => {
-            return match kubernetes.serves::<ImmBucketGrant>().await {
+            return match cluster::serves::<ImmBucketGrant>(kubernetes).await {
                 Ok(false) => Ok(None),
                 Ok(true) => Err(failed(error)),
                 Err(cause) => Err(failed(cause)),
@@ -46,7 +46,7 @@ async fn release_all(
     let mut held = Vec::new();
     for grant in grants.into_iter().filter(GrantObject::has_finalizer) {
         if remove {
-            kubernetes.release_grant(&grant).await.map_err(failed)?;
+            patches::release_grant(kubernetes, &grant).await.map_err(failed)?;
         }
         let entries = grant.status.owned.len() + grant.only_stored.unverified;
         held.push((grant.key, entries));
@@ -80,14 +80,13 @@ pub async fn read_results(
         key.namespace
     );
     let failed = |error: RequestError| RunError::Cluster(error.describe(&permissions));
-    let Some(job) = kubernetes.find_job(&key).await.map_err(failed)? else {
+    let Some(job) = jobs::find_job(&kubernetes, &key).await.map_err(failed)? else {
         return Err(absent::<ImageScoreJob>(&kubernetes, &key).await);
     };
     page_of(job.status.results.clone());
     let mut page = None;
     while job.status.reports.is_some() {
-        let (reports, next) = kubernetes
-            .find_reports(&job, page.as_deref())
+        let (reports, next) = reports::find_reports(&kubernetes, &job, page.as_deref())
             .await
             .map_err(failed)?;
         page_of(
@@ -107,7 +106,7 @@ pub async fn read_results(
 /// Returns the error about an object that does not exist, or whose kind the cluster does not have.
 async fn absent<K: Resource<DynamicType = ()>>(kubernetes: &Kubernetes, key: &ObjectKey) -> RunError {
     let kind = K::kind(&());
-    match kubernetes.serves::<K>().await {
+    match cluster::serves::<K>(kubernetes).await {
         Ok(true) => RunError::NotFound(format!("there is no {kind} {key}")),
         Ok(false) => RunError::NotFound(format!(
             "the cluster has no CRD of {kind}: install the operator, or select another context"
@@ -151,7 +150,7 @@ impl CallersCluster {
     /// Returns an error if the grant does not exist or cannot be read.
     pub async fn grant(&self, key: &ObjectKey) -> Result<GrantObject, RunError> {
         let permission = format!("get immbucketgrants in namespace {}", key.namespace);
-        let found = self.kubernetes.find_grant(key).await;
+        let found = grants::find_grant(&self.kubernetes, key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
         match found {
             Some(grant) => Ok(grant),
@@ -165,7 +164,7 @@ impl CallersCluster {
     /// Returns an error if the job does not exist or cannot be read.
     pub async fn job(&self, key: &ObjectKey) -> Result<JobObject, RunError> {
         let permission = format!("get imagescorejobs in namespace {}", key.namespace);
-        let found = self.kubernetes.find_job(key).await;
+        let found = jobs::find_job(&self.kubernetes, key).await;
         let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
         match found {
             Some(job) => Ok(job),
@@ -186,7 +185,7 @@ impl CallersCluster {
                 RunError::Cluster(why)
             }
         };
-        let grants = self.kubernetes.all_grants().await.map_err(failed)?;
+        let grants = grants::all_grants(&self.kubernetes).await.map_err(failed)?;
         let names = |grant: &GrantObject| grant.bucket.as_ref().is_some_and(|own| own.name == bucket);
         Ok(grants.iter().any(names))
     }

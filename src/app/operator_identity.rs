@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::cloud::{Cloud, CredentialsUri, MetadataService};
+use crate::cloud::{Cloud, CredentialsUri, MetadataService, sts};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, CredentialsError, RoleSession};
 
 /// Source of the operator's own credentials.
@@ -81,8 +81,7 @@ impl TokenExchange {
     /// # Errors
     /// `AssumeRoleDenied` when STS rejects the token or the role; `StsUnavailable` when STS does not answer.
     pub(super) async fn keys(&self, cloud: &Cloud, now: Timestamp) -> Result<AccessKeys, CredentialsError> {
-        cloud
-            .assume_role_with_oidc(&self.session, &self.provider_arn, &self.token, now)
+        sts::assume_role_with_oidc(cloud, &self.session, &self.provider_arn, &self.token, now)
             .await
             .map_err(CredentialsError::of_sts)
     }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{Kubernetes, credentials};
 use crate::ports::CredentialsError;
 
 /// Every level and every target, as text.
@@ -90,8 +90,12 @@ async fn read(answer: Vec<u8>) -> ([Result<(), CredentialsError>; 2], String) {
     config.default_retry = false;
     let client = kube::Client::try_from(config).unwrap();
     let kubernetes = Kubernetes::new(client, Vec::new(), None, None);
-    let secret = kubernetes.read_secret("media", "keys").await.map(|_| ());
-    let token = kubernetes.request_token("media", "keys").await.map(|_| ());
+    let secret = credentials::read_secret(&kubernetes, "media", "keys")
+        .await
+        .map(|_| ());
+    let token = credentials::request_token(&kubernetes, "media", "keys")
+        .await
+        .map(|_| ());
     server.abort();
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     ([secret, token], text)

@@ -13,7 +13,7 @@ use super::operator_identity::OperatorIdentity;
 use crate::api::{
     BackupRef, BucketRef, GrantStatus, JobAccess, JobStatus, ObservedBucket, ProjectRef, Report, RequestPayer,
 };
-use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
+use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE, imm, oss_objects, oss_policy, sts};
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
 use crate::core::leader_election::BILLED_OVERRUN;
@@ -22,7 +22,9 @@ use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
 use crate::kubernetes::fence::Fence;
-use crate::kubernetes::{Kubernetes, now};
+use crate::kubernetes::{
+    Kubernetes, cluster, credentials, grants, jobs, now, patches, policy_backups, reports,
+};
 use crate::ports::{
     AccessKeys, CloudError, CloudErrorKind, CredentialsError, KubeError, ListPosition, ObjectChunk,
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
@@ -101,12 +103,11 @@ impl Ports for Adapters {
         // The grants of a bucket belong to many namespaces: buckets share one turn.
         let (_memory, api) = self.api_with_memory("", LIST_BYTES).await;
         let kept = self.memory.limit() / BUCKET_SHARE;
-        api.list_grants(bucket, usize::try_from(kept).unwrap_or(usize::MAX))
-            .await
+        grants::list_grants(api, bucket, usize::try_from(kept).unwrap_or(usize::MAX)).await
     }
     async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError> {
         let (_memory, api) = self.api_with_memory(requester, OBJECT_BYTES).await;
-        api.get_grant(key).await
+        grants::get_grant(api, key).await
     }
     async fn replace_grant_status(
         &self,
@@ -115,40 +116,36 @@ impl Ports for Adapters {
     ) -> Result<String, KubeError> {
         let namespace = &grant.key.namespace;
         if grant.only_stored.is_nothing() {
-            return self
-                .api(namespace)
-                .await
-                .replace_grant_status(grant, status)
-                .await;
+            return grants::replace_grant_status(self.api(namespace).await, grant, status).await;
         }
         // What of its ledger is only in the store is read and written back.
         let (_memory, api) = self.api_with_memory(namespace, LIST_BYTES).await;
-        api.replace_grant_status(grant, status).await
+        grants::replace_grant_status(api, grant, status).await
     }
     async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
-        self.api(&grant.key.namespace).await.add_finalizer(grant).await
+        patches::add_finalizer(self.api(&grant.key.namespace).await, grant).await
     }
     async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
-        self.api(&grant.key.namespace).await.remove_finalizer(grant).await
+        patches::remove_finalizer(self.api(&grant.key.namespace).await, grant).await
     }
     async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
         let (_memory, api) = self.api_with_memory(&key.namespace, OBJECT_BYTES).await;
-        api.get_job(key).await
+        jobs::get_job(api, key).await
     }
     async fn replace_job_status(&self, job: &JobObject, status: &JobStatus) -> Result<String, KubeError> {
         let api = self.api(&job.key.namespace).await;
-        api.replace_job_status(job, status).await
+        jobs::replace_job_status(api, job, status).await
     }
     async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
-        self.api(&job.key.namespace).await.mark_started(job).await
+        patches::mark_started(self.api(&job.key.namespace).await, job).await
     }
     async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError> {
         // Whoever names the Secret decides its size.
         let (_memory, api) = self.api_with_memory(namespace, OBJECT_BYTES).await;
-        api.read_secret(namespace, name).await
+        credentials::read_secret(api, namespace, name).await
     }
     async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError> {
-        self.api(namespace).await.request_token(namespace, name).await
+        credentials::request_token(self.api(namespace).await, namespace, name).await
     }
     async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
         let keys = self.operator_identity.credentials(&self.cloud, now()).await;
@@ -162,7 +159,7 @@ impl Ports for Adapters {
         keys
     }
     async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError> {
-        let answer = self.cloud.assume_role(session, keys, now()).await;
+        let answer = sts::assume_role(&self.cloud, session, keys, now()).await;
         self.counted(CloudApi::AssumeRole, answer)
     }
     async fn assume_role_with_oidc(
@@ -171,16 +168,14 @@ impl Ports for Adapters {
         provider_arn: &str,
         token: &SecretString,
     ) -> Result<AccessKeys, CloudError> {
-        let call = self
-            .cloud
-            .assume_role_with_oidc(session, provider_arn, token, now());
+        let call = sts::assume_role_with_oidc(&self.cloud, session, provider_arn, token, now());
         self.counted(CloudApi::AssumeRoleWithOidc, call.await)
     }
     async fn server_time(&self) -> Result<Timestamp, KubeError> {
-        self.kubernetes.server_time().await
+        cluster::server_time(&self.kubernetes).await
     }
     async fn tenant_of(&self, namespace: &str) -> Result<Tenant, KubeError> {
-        self.api(namespace).await.tenant_of(namespace).await
+        cluster::tenant_of(self.api(namespace).await, namespace).await
     }
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.tenancy_rules.get()
@@ -190,7 +185,7 @@ impl Ports for Adapters {
         api.publish_event(announcement).await;
     }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
-        let answer = self.cloud.get_policy(&bucket_place(bucket)?, keys, now()).await;
+        let answer = oss_policy::get_policy(&self.cloud, &bucket_place(bucket)?, keys, now()).await;
         self.counted(CloudApi::GetBucketPolicy, answer)
     }
     async fn put_policy(
@@ -202,7 +197,7 @@ impl Ports for Adapters {
     ) -> Result<Option<String>, CloudError> {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
-        let call = self.cloud.put_policy(&place, keys, policy.text(), signed_at);
+        let call = oss_policy::put_policy(&self.cloud, &place, keys, policy.text(), signed_at);
         self.counted(CloudApi::PutBucketPolicy, call.await)
     }
     async fn delete_policy(
@@ -214,7 +209,7 @@ impl Ports for Adapters {
     ) -> Result<Option<String>, CloudError> {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
-        let answer = self.cloud.delete_policy(&place, keys, signed_at).await;
+        let answer = oss_policy::delete_policy(&self.cloud, &place, keys, signed_at).await;
         self.counted(CloudApi::DeleteBucketPolicy, answer)
     }
     async fn read_public_access_block(
@@ -223,28 +218,28 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<PublicAccessBlock, CloudError> {
         let place = bucket_place(bucket)?;
-        let answer = self.cloud.read_public_access_block(&place, keys, now()).await;
+        let answer = oss_policy::read_public_access_block(&self.cloud, &place, keys, now()).await;
         self.counted(CloudApi::GetBucketPublicAccessBlock, answer)
     }
     async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
-        let answer = self.cloud.bucket_info(&bucket_place(bucket)?, keys, now()).await;
+        let answer = oss_policy::bucket_info(&self.cloud, &bucket_place(bucket)?, keys, now()).await;
         self.counted(CloudApi::GetBucketInfo, answer)
     }
     async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool> {
         let place = bucket_place(bucket).ok()?;
-        let public = self.cloud.is_public(&place, keys, now()).await;
+        let public = oss_policy::is_public(&self.cloud, &place, keys, now()).await;
         self.metrics
             .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some());
         public
     }
     async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
-        self.api("").await.store_policy_backup(backup).await
+        policy_backups::store_policy_backup(self.api("").await, backup).await
     }
     async fn list_reports(&self, job: &JobObject, page: Option<&str>) -> Result<ReportPage, KubeError> {
-        self.api(&job.key.namespace).await.list_reports(job, page).await
+        reports::list_reports(self.api(&job.key.namespace).await, job, page).await
     }
     async fn get_report(&self, job: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError> {
-        self.api(&job.key.namespace).await.get_report(job, number).await
+        reports::get_report(self.api(&job.key.namespace).await, job, number).await
     }
     async fn put_report(
         &self,
@@ -253,11 +248,11 @@ impl Ports for Adapters {
         version: Option<&str>,
     ) -> Result<String, KubeError> {
         let api = self.api(&job.key.namespace).await;
-        api.put_report(job, report, version).await
+        reports::put_report(api, job, report, version).await
     }
     async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
         let api = self.api(&job.key.namespace).await;
-        api.delete_report(job, number).await
+        reports::delete_report(api, job, number).await
     }
     async fn list_objects(
         &self,
@@ -269,7 +264,7 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
         let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
-        let call = self.cloud.list_objects(&place, prefix, after, payer, keys, now());
+        let call = oss_objects::list_objects(&self.cloud, &place, prefix, after, payer, keys, now());
         self.counted(CloudApi::ListObjectsV2, call.await)
     }
     async fn read_object(
@@ -282,11 +277,11 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
         let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
-        let call = self.cloud.read_object(&place, range, etag, payer, keys, now());
+        let call = oss_objects::read_object(&self.cloud, &place, range, etag, payer, keys, now());
         self.counted(CloudApi::GetObject, call.await)
     }
     async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
-        let answer = self.cloud.caller_account(keys, now()).await;
+        let answer = sts::caller_account(&self.cloud, keys, now()).await;
         self.counted(CloudApi::GetCallerIdentity, answer)
     }
     async fn project_limits(
@@ -295,7 +290,7 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ProjectLimits, CloudError> {
         let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
-        let answer = self.cloud.project_limits(&place, keys, now()).await;
+        let answer = imm::project_limits(&self.cloud, &place, keys, now()).await;
         self.counted(CloudApi::GetProject, answer)
     }
     async fn billing_permitted(&self) {
@@ -312,9 +307,7 @@ impl Ports for Adapters {
         self.fence
             .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
             .await;
-        self.cloud
-            .detect_image_score(&place, access, keys, uri, now())
-            .await
+        imm::detect_image_score(&self.cloud, &place, access, keys, uri, now()).await
     }
 }
 

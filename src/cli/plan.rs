@@ -12,7 +12,7 @@ use super::escape::escaped;
 use super::manifest::{self, ReadGrant};
 use super::output::{fail, print};
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, oss_policy};
 use crate::core::condition_builder::counted;
 use crate::core::endpoints::EndpointSettings;
 use crate::core::grant::{
@@ -321,18 +321,19 @@ async fn read_live(
         ..EndpointSettings::default()
     };
     let cloud = Cloud::new(endpoints.resolve(None).map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-    let read = cloud.get_policy(bucket, &keys, now).await.map_err(|error| {
-        let code = error.code_and_refusal();
-        if error.is_clock_skew() {
-            failed(&format!("{code}: correct the clock of this machine"))
-        } else if let Some(advice) = error.certificate_advice() {
-            failed(&format!("{code}: {advice}"))
-        } else {
-            failed(&code)
-        }
-    })?;
-    let block = cloud
-        .read_public_access_block(bucket, &keys, now)
+    let read = oss_policy::get_policy(&cloud, bucket, &keys, now)
+        .await
+        .map_err(|error| {
+            let code = error.code_and_refusal();
+            if error.is_clock_skew() {
+                failed(&format!("{code}: correct the clock of this machine"))
+            } else if let Some(advice) = error.certificate_advice() {
+                failed(&format!("{code}: {advice}"))
+            } else {
+                failed(&code)
+            }
+        })?;
+    let block = oss_policy::read_public_access_block(&cloud, bucket, &keys, now)
         .await
         .unwrap_or(PublicAccessBlock::Unreadable);
     Ok((read.bytes, block))

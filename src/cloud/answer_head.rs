@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::classify;
 use super::client::{Cloud, HttpResponse, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
-use super::oss_policy::{OssCall, bucket_call, error_of, is_accepted};
+use super::oss_policy::{OssCall, bucket_call, error_of, is_accepted, send_oss};
 use super::rpc::{RpcCall, UnsignedQuery};
 use super::sign::acs3;
 use crate::core::doctor::{AnswerFormat, AnswerHead};
@@ -25,103 +25,101 @@ struct OssDetail {
     endpoint: Option<String>,
 }
 
-impl Cloud {
-    /// Reads a setting of a bucket, such as `policy`, and returns how the answer looks.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn answer_about_bucket(
-        &self,
-        bucket: &BucketPlace,
-        setting: &str,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<AnswerHead, CloudError> {
-        let call = bucket_call(Method::GET, bucket, setting, now);
-        let answer = self.send_oss(keys, call).await?;
-        Ok(head_of_oss(&answer, answer.status == 200))
-    }
+/// Reads a setting of a bucket, such as `policy`, and returns how the answer looks.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn answer_about_bucket(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    setting: &str,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<AnswerHead, CloudError> {
+    let call = bucket_call(Method::GET, bucket, setting, now);
+    let answer = send_oss(cloud, keys, call).await?;
+    Ok(head_of_oss(&answer, answer.status == 200))
+}
 
-    /// Replaces the policy of a bucket, and returns how the answer looks.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn answer_to_policy(
-        &self,
-        bucket: &BucketPlace,
-        text: &str,
-        keys: &AccessKeys,
-        signed_at: Timestamp,
-    ) -> Result<AnswerHead, CloudError> {
-        let call = OssCall {
-            body: Some(text),
-            ..bucket_call(Method::PUT, bucket, "policy", signed_at)
-        };
-        let answer = self.send_oss(keys, call).await?;
-        Ok(head_of_oss(&answer, is_accepted(&answer)))
-    }
+/// Replaces the policy of a bucket, and returns how the answer looks.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn answer_to_policy(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    text: &str,
+    keys: &AccessKeys,
+    signed_at: Timestamp,
+) -> Result<AnswerHead, CloudError> {
+    let call = OssCall {
+        body: Some(text),
+        ..bucket_call(Method::PUT, bucket, "policy", signed_at)
+    };
+    let answer = send_oss(cloud, keys, call).await?;
+    Ok(head_of_oss(&answer, is_accepted(&answer)))
+}
 
-    /// Asks IMM for its regions, dated `now`, and returns how the answer looks.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn regions(
-        &self,
-        project: &ProjectPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<AnswerHead, CloudError> {
-        self.answer_to(self.regions_request(project, keys, now)?).await
-    }
+/// Asks IMM for its regions, dated `now`, and returns how the answer looks.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn regions(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<AnswerHead, CloudError> {
+    answer_to(cloud, regions_request(cloud, project, keys, now)?).await
+}
 
-    /// Does the same twice, with the same signature and nonce.
-    pub async fn regions_twice(
-        &self,
-        project: &ProjectPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> [Result<AnswerHead, CloudError>; 2] {
-        let request = self.regions_request(project, keys, now);
-        let again = match &request {
-            Ok(request) => request.try_clone().ok_or_else(|| classify::unanswered("NotSent")),
-            Err(error) => Err(error.clone()),
-        };
-        let first = match request {
-            Ok(request) => self.answer_to(request).await,
-            Err(error) => Err(error),
-        };
-        let second = match again {
-            Ok(request) => self.answer_to(request).await,
-            Err(error) => Err(error),
-        };
-        [first, second]
-    }
+/// Does the same twice, with the same signature and nonce.
+pub async fn regions_twice(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> [Result<AnswerHead, CloudError>; 2] {
+    let request = regions_request(cloud, project, keys, now);
+    let again = match &request {
+        Ok(request) => request.try_clone().ok_or_else(|| classify::unanswered("NotSent")),
+        Err(error) => Err(error.clone()),
+    };
+    let first = match request {
+        Ok(request) => answer_to(cloud, request).await,
+        Err(error) => Err(error),
+    };
+    let second = match again {
+        Ok(request) => answer_to(cloud, request).await,
+        Err(error) => Err(error),
+    };
+    [first, second]
+}
 
-    fn regions_request(
-        &self,
-        project: &ProjectPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<Request, CloudError> {
-        let call = RpcCall {
-            service: "IMM",
-            names: RequestNames::default(),
-            address: &format!(
-                "{}?{}",
-                self.endpoints.imm(project),
-                acs3::query(&[("AcceptLanguage", "en-US")])
-            ),
-            action: "ListRegions",
-            version: "2020-09-30",
-            form: None,
-        };
-        call.request(Some(keys), UnsignedQuery::All, now)
-    }
+fn regions_request(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<Request, CloudError> {
+    let call = RpcCall {
+        service: "IMM",
+        names: RequestNames::default(),
+        address: &format!(
+            "{}?{}",
+            cloud.endpoints.imm(project),
+            acs3::query(&[("AcceptLanguage", "en-US")])
+        ),
+        action: "ListRegions",
+        version: "2020-09-30",
+        form: None,
+    };
+    call.request(Some(keys), UnsignedQuery::All, now)
+}
 
-    async fn answer_to(&self, request: Request) -> Result<AnswerHead, CloudError> {
-        let answer = send(&self.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
-        Ok(head_of_rpc("IMM", &answer))
-    }
+async fn answer_to(cloud: &Cloud, request: Request) -> Result<AnswerHead, CloudError> {
+    let answer = send(&cloud.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
+    Ok(head_of_rpc("IMM", &answer))
 }
 
 fn head_of_oss(answer: &HttpResponse, is_success: bool) -> AnswerHead {

@@ -9,7 +9,7 @@ use super::answer::parse_answer;
 use super::classify;
 use super::client::{Cloud, IMM_DEADLINE};
 use super::error_text::RequestNames;
-use super::rpc::RpcCall;
+use super::rpc::{RpcCall, send_rpc};
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
 use crate::core::place::ProjectPlace;
@@ -89,79 +89,73 @@ fn credential_config(chain: &RoleChain) -> String {
     serde_json::to_string(&config).unwrap_or_default()
 }
 
-impl Cloud {
-    /// Scores one image. Returns the decimal number of the response. Fails with `RequestRejected` if a success has no score.
-    pub async fn detect_image_score(
-        &self,
-        project: &ProjectPlace,
-        access: &JobAccess,
-        keys: &AccessKeys,
-        uri: &str,
-        now: Timestamp,
-    ) -> Result<String, CloudError> {
-        let mut query = vec![("ProjectName", project.name()), ("SourceURI", uri)];
-        let chain = access.role_chain.as_ref().map(credential_config);
-        query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
-        let query = acs3::query(&query);
-        let roles = access.role_chain.iter().flat_map(|chain| {
-            let assumed = chain.chain.iter().map(|link| link.role.as_str());
-            assumed.chain([chain.service_role.as_str()])
-        });
-        let whole: Vec<&str> = roles.chain([project.name()]).collect();
-        let names = RequestNames {
-            uri: Some(uri),
-            whole: &whole,
-        };
-        let body = self
-            .send_imm(project, ("DetectImageScore", names), &query, keys, now)
-            .await?;
-        // A success without a score is an error, never a score of 0.
-        score_of(&body).ok_or_else(classify::missing_score)
-    }
+/// Scores one image. Returns the decimal number of the response. Fails with `RequestRejected` if a success has no score.
+pub async fn detect_image_score(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    access: &JobAccess,
+    keys: &AccessKeys,
+    uri: &str,
+    now: Timestamp,
+) -> Result<String, CloudError> {
+    let mut query = vec![("ProjectName", project.name()), ("SourceURI", uri)];
+    let chain = access.role_chain.as_ref().map(credential_config);
+    query.extend(chain.iter().map(|chain| ("CredentialConfig", chain.as_str())));
+    let query = acs3::query(&query);
+    let roles = access.role_chain.iter().flat_map(|chain| {
+        let assumed = chain.chain.iter().map(|link| link.role.as_str());
+        assumed.chain([chain.service_role.as_str()])
+    });
+    let whole: Vec<&str> = roles.chain([project.name()]).collect();
+    let names = RequestNames {
+        uri: Some(uri),
+        whole: &whole,
+    };
+    let body = send_imm(cloud, project, ("DetectImageScore", names), &query, keys, now).await?;
+    // A success without a score is an error, never a score of 0.
+    score_of(&body).ok_or_else(classify::missing_score)
+}
 
-    /// Returns the project's limits. The documented defaults replace missing ones: 100 requests per second, 100 concurrent.
-    pub async fn project_limits(
-        &self,
-        project: &ProjectPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<ProjectLimits, CloudError> {
-        let query = acs3::query(&[("ProjectName", project.name())]);
-        let names = RequestNames {
-            uri: None,
-            whole: &[project.name()],
-        };
-        let body = self
-            .send_imm(project, ("GetProject", names), &query, keys, now)
-            .await?;
-        let shown: GetProjectResponse =
-            parse_answer(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))?;
-        let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
-        Ok(ProjectLimits {
-            queries_per_second: usable(shown.project.queries_per_second),
-            concurrency: usable(shown.project.concurrency),
-            service_role: shown.project.service_role.filter(|r| !r.is_empty()),
-        })
-    }
+/// Returns the project's limits. The documented defaults replace missing ones: 100 requests per second, 100 concurrent.
+pub async fn project_limits(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<ProjectLimits, CloudError> {
+    let query = acs3::query(&[("ProjectName", project.name())]);
+    let names = RequestNames {
+        uri: None,
+        whole: &[project.name()],
+    };
+    let body = send_imm(cloud, project, ("GetProject", names), &query, keys, now).await?;
+    let shown: GetProjectResponse =
+        parse_answer(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))?;
+    let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
+    Ok(ProjectLimits {
+        queries_per_second: usable(shown.project.queries_per_second),
+        concurrency: usable(shown.project.concurrency),
+        service_role: shown.project.service_role.filter(|r| !r.is_empty()),
+    })
+}
 
-    /// Sends one call, about `names`, with its parameters in the query, encoded. Returns the body of a 200 response; every
-    /// other status is an error.
-    async fn send_imm(
-        &self,
-        project: &ProjectPlace,
-        (action, names): (&'static str, RequestNames<'_>),
-        query: &str,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, CloudError> {
-        let call = RpcCall {
-            service: "IMM",
-            names,
-            address: &[&self.endpoints.imm(project), "?", query].concat(),
-            action,
-            version: "2020-09-30",
-            form: None,
-        };
-        self.send_rpc(IMM_DEADLINE, call, Some(keys), now).await
-    }
+/// Sends one call, about `names`, with its parameters in the query, encoded. Returns the body of a 200 response; every
+/// other status is an error.
+async fn send_imm(
+    cloud: &Cloud,
+    project: &ProjectPlace,
+    (action, names): (&'static str, RequestNames<'_>),
+    query: &str,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<Vec<u8>, CloudError> {
+    let call = RpcCall {
+        service: "IMM",
+        names,
+        address: &[&cloud.endpoints.imm(project), "?", query].concat(),
+        action,
+        version: "2020-09-30",
+        form: None,
+    };
+    send_rpc(cloud, IMM_DEADLINE, call, Some(keys), now).await
 }

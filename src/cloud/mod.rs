@@ -2,21 +2,21 @@
 //! retries are decided elsewhere.
 
 mod answer;
-mod answer_head;
+pub mod answer_head;
 mod classify;
 mod client;
 mod error_text;
 #[cfg(test)]
 mod hostile_answers;
-mod imm;
+pub mod imm;
 mod machine_keys;
-mod oss_objects;
-mod oss_policy;
-mod reachability;
+pub mod oss_objects;
+pub mod oss_policy;
+pub mod reachability;
 mod refusal_body;
 mod rpc;
 pub mod sign;
-mod sts;
+pub mod sts;
 mod tls;
 
 pub use client::{Cloud, IMM_DEADLINE, OSS_DEADLINE};

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::classify;
 use super::client::{Cloud, HttpResponse};
-use super::oss_policy::{OssCall, bucket_call, error_of, server_date};
+use super::oss_policy::{OssCall, bucket_call, error_of, send_oss, server_date};
 use crate::api::RequestPayer;
 use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
@@ -53,151 +53,147 @@ impl Contents {
     }
 }
 
-impl Cloud {
-    /// Returns the next page of objects with a prefix, in key order. Fails with `Unanswered` if the response is incomplete.
-    pub async fn list_objects(
-        &self,
-        bucket: &BucketPlace,
-        prefix: &str,
-        after: &ListPosition,
-        payer: RequestPayer,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<ObjectPage, CloudError> {
-        let (answer, list) = self
-            .list(bucket, prefix, after, ("url", payer), keys, now)
-            .await?;
-        let objects = list
-            .contents
-            .iter()
-            .map(|contents| listed_object(contents, prefix))
-            .collect::<Option<Vec<_>>>();
-        let more = list.is_truncated.trim() == "true";
-        let token = list
-            .next_continuation_token
-            .map(|t| percent_decoded(&t).unwrap_or(t));
-        if more && token.is_none() {
-            return Err(classify::unanswered("NoTokenInAnswer"));
-        }
-        Ok(ObjectPage {
-            objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
-            next: token.filter(|_| more),
-            server_time: server_date(&answer, now),
-        })
+/// Returns the next page of objects with a prefix, in key order. Fails with `Unanswered` if the response is incomplete.
+pub async fn list_objects(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    prefix: &str,
+    after: &ListPosition,
+    payer: RequestPayer,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<ObjectPage, CloudError> {
+    let (answer, list) = list(cloud, bucket, prefix, after, ("url", payer), keys, now).await?;
+    let objects = list
+        .contents
+        .iter()
+        .map(|contents| listed_object(contents, prefix))
+        .collect::<Option<Vec<_>>>();
+    let more = list.is_truncated.trim() == "true";
+    let token = list
+        .next_continuation_token
+        .map(|t| percent_decoded(&t).unwrap_or(t));
+    if more && token.is_none() {
+        return Err(classify::unanswered("NoTokenInAnswer"));
     }
+    Ok(ObjectPage {
+        objects: objects.ok_or_else(|| classify::unanswered("NoListInAnswer"))?,
+        next: token.filter(|_| more),
+        server_time: server_date(&answer, now),
+    })
+}
 
-    /// Returns the keys of the first page of objects with a prefix, as OSS writes them without an encoding. XML cannot contain all
-    /// of them, so they are of use for a comparison only.
-    pub async fn plain_keys(
-        &self,
-        bucket: &BucketPlace,
-        prefix: &str,
-        payer: RequestPayer,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<Vec<String>, CloudError> {
-        let first = ListPosition::default();
-        let (_, list) = self.list(bucket, prefix, &first, ("", payer), keys, now).await?;
-        Ok(list.contents.into_iter().map(|contents| contents.key).collect())
+/// Returns the keys of the first page of objects with a prefix, as OSS writes them without an encoding. XML cannot contain all
+/// of them, so they are of use for a comparison only.
+pub async fn plain_keys(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    prefix: &str,
+    payer: RequestPayer,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<Vec<String>, CloudError> {
+    let first = ListPosition::default();
+    let (_, list) = list(cloud, bucket, prefix, &first, ("", payer), keys, now).await?;
+    Ok(list.contents.into_iter().map(|contents| contents.key).collect())
+}
+
+/// Lists a page with an encoding of the keys; an empty text stands for none.
+async fn list(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    prefix: &str,
+    after: &ListPosition,
+    (encoding, payer): (&str, RequestPayer),
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<(HttpResponse, ListBucketResult), CloudError> {
+    let mut query = vec![
+        ("list-type".to_owned(), "2".to_owned()),
+        ("encoding-type".to_owned(), encoding.to_owned()),
+        ("max-keys".to_owned(), after.max_keys.to_string()),
+        ("prefix".to_owned(), prefix.to_owned()),
+    ];
+    match after {
+        ListPosition {
+            token: Some(token), ..
+        } => query.push(("continuation-token".to_owned(), token.clone())),
+        ListPosition { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
+        ListPosition { .. } => {}
     }
-
-    /// Lists a page with an encoding of the keys; an empty text stands for none.
-    async fn list(
-        &self,
-        bucket: &BucketPlace,
-        prefix: &str,
-        after: &ListPosition,
-        (encoding, payer): (&str, RequestPayer),
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<(HttpResponse, ListBucketResult), CloudError> {
-        let mut query = vec![
-            ("list-type".to_owned(), "2".to_owned()),
-            ("encoding-type".to_owned(), encoding.to_owned()),
-            ("max-keys".to_owned(), after.max_keys.to_string()),
-            ("prefix".to_owned(), prefix.to_owned()),
-        ];
-        match after {
-            ListPosition {
-                token: Some(token), ..
-            } => query.push(("continuation-token".to_owned(), token.clone())),
-            ListPosition { key: Some(key), .. } => query.push(("start-after".to_owned(), key.clone())),
-            ListPosition { .. } => {}
-        }
-        // `canonical_query` drops the `=` of an empty value, which would change the parameter's meaning.
-        query.retain(|(_, value)| !value.is_empty());
-        let call = OssCall {
-            query,
-            headers: payer_header(payer).into_iter().collect(),
-            ..get_call(bucket, None, after.answer_bytes(), now)
-        };
-        let answer = self.send_oss(keys, call).await?;
-        if answer.status != 200 {
-            return Err(error_of(&answer));
-        }
-        let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-        let list = quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
-        Ok((answer, list))
+    // `canonical_query` drops the `=` of an empty value, which would change the parameter's meaning.
+    query.retain(|(_, value)| !value.is_empty());
+    let call = OssCall {
+        query,
+        headers: payer_header(payer).into_iter().collect(),
+        ..get_call(bucket, None, after.answer_bytes(), now)
+    };
+    let answer = send_oss(cloud, keys, call).await?;
+    if answer.status != 200 {
+        return Err(error_of(&answer));
     }
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let list = quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoListInAnswer"))?;
+    Ok((answer, list))
+}
 
-    /// Returns the bytes of a range of an object. With an ETag, fails if the object has another version.
-    pub async fn read_object(
-        &self,
-        object: &ObjectPlace,
-        range: Range<u64>,
-        etag: Option<&str>,
-        payer: RequestPayer,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<ObjectChunk, CloudError> {
-        let (from, last) = (range.start, range.end.saturating_sub(1));
-        let mut headers = vec![
-            ("range", format!("bytes={from}-{last}").into()),
-            // Without this header OSS returns the whole object for a range beyond its end.
-            ("x-oss-range-behavior", "standard".into()),
-        ];
-        headers.extend(payer_header(payer));
-        headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
-        let call = OssCall {
-            headers,
-            ..get_call(object.bucket(), Some(object.key()), MAX_CHUNK_BYTES, now)
-        };
-        let answer = self.send_oss(keys, call).await?;
-        let etag = answer.header("etag").unwrap_or_default().to_owned();
-        let server_time = server_date(&answer, now);
-        match answer.status {
-            206 => {
-                let total = answer
-                    .header("content-range")
-                    .and_then(|range| range.rsplit_once('/')?.1.parse::<u64>().ok())
-                    .ok_or_else(|| classify::unanswered("NoRangeInAnswer"))?;
-                let read = from.saturating_add(u64::try_from(answer.body.len()).unwrap_or(0));
-                Ok(ObjectChunk {
-                    last: read >= total,
-                    bytes: answer.body,
-                    etag,
-                    server_time,
-                })
-            }
-            200 => {
-                let skipped = usize::try_from(from).unwrap_or(usize::MAX);
-                let bytes = answer.body.get(skipped..).unwrap_or_default().to_vec();
-                Ok(ObjectChunk {
-                    bytes,
-                    last: true,
-                    etag,
-                    server_time,
-                })
-            }
-            // The object is empty or ends at byte `from`.
-            416 => Ok(ObjectChunk {
-                bytes: Vec::new(),
+/// Returns the bytes of a range of an object. With an ETag, fails if the object has another version.
+pub async fn read_object(
+    cloud: &Cloud,
+    object: &ObjectPlace,
+    range: Range<u64>,
+    etag: Option<&str>,
+    payer: RequestPayer,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<ObjectChunk, CloudError> {
+    let (from, last) = (range.start, range.end.saturating_sub(1));
+    let mut headers = vec![
+        ("range", format!("bytes={from}-{last}").into()),
+        // Without this header OSS returns the whole object for a range beyond its end.
+        ("x-oss-range-behavior", "standard".into()),
+    ];
+    headers.extend(payer_header(payer));
+    headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
+    let call = OssCall {
+        headers,
+        ..get_call(object.bucket(), Some(object.key()), MAX_CHUNK_BYTES, now)
+    };
+    let answer = send_oss(cloud, keys, call).await?;
+    let etag = answer.header("etag").unwrap_or_default().to_owned();
+    let server_time = server_date(&answer, now);
+    match answer.status {
+        206 => {
+            let total = answer
+                .header("content-range")
+                .and_then(|range| range.rsplit_once('/')?.1.parse::<u64>().ok())
+                .ok_or_else(|| classify::unanswered("NoRangeInAnswer"))?;
+            let read = from.saturating_add(u64::try_from(answer.body.len()).unwrap_or(0));
+            Ok(ObjectChunk {
+                last: read >= total,
+                bytes: answer.body,
+                etag,
+                server_time,
+            })
+        }
+        200 => {
+            let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+            let bytes = answer.body.get(skipped..).unwrap_or_default().to_vec();
+            Ok(ObjectChunk {
+                bytes,
                 last: true,
                 etag,
                 server_time,
-            }),
-            _ => Err(error_of(&answer)),
+            })
         }
+        // The object is empty or ends at byte `from`.
+        416 => Ok(ObjectChunk {
+            bytes: Vec::new(),
+            last: true,
+            etag,
+            server_time,
+        }),
+        _ => Err(error_of(&answer)),
     }
 }
 

@@ -69,163 +69,161 @@ pub(super) struct OssCall<'a> {
     pub(super) cap: usize,
 }
 
-impl Cloud {
-    /// Returns the policy of a bucket and the server's clock. Only 404 `NoSuchBucketPolicy` counts as no policy.
-    pub async fn get_policy(
-        &self,
-        bucket: &BucketPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<PolicyRead, CloudError> {
-        let answer = self
-            .send_oss(keys, bucket_call(Method::GET, bucket, "policy", now))
-            .await?;
-        let server_time = server_date(&answer, now);
-        if answer.status == 200 {
-            return Ok(PolicyRead {
-                bytes: Some(answer.body),
-                server_time,
-            });
-        }
-        let error = error_of(&answer);
-        // No other failure means "no policy": a client that treats one as an empty policy erases it with the next write.
-        if answer.status == 404 && error.code == "NoSuchBucketPolicy" {
-            return Ok(PolicyRead {
-                bytes: None,
-                server_time,
-            });
-        }
-        Err(error)
+/// Returns the policy of a bucket and the server's clock. Only 404 `NoSuchBucketPolicy` counts as no policy.
+pub async fn get_policy(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<PolicyRead, CloudError> {
+    let answer = send_oss(cloud, keys, bucket_call(Method::GET, bucket, "policy", now)).await?;
+    let server_time = server_date(&answer, now);
+    if answer.status == 200 {
+        return Ok(PolicyRead {
+            bytes: Some(answer.body),
+            server_time,
+        });
     }
+    let error = error_of(&answer);
+    // No other failure means "no policy": a client that treats one as an empty policy erases it with the next write.
+    if answer.status == 404 && error.code == "NoSuchBucketPolicy" {
+        return Ok(PolicyRead {
+            bytes: None,
+            server_time,
+        });
+    }
+    Err(error)
+}
 
-    /// Replaces the policy. `signed_at` limits how late the request can still take effect. Returns the request id.
-    pub async fn put_policy(
-        &self,
-        bucket: &BucketPlace,
-        keys: &AccessKeys,
-        text: &str,
-        signed_at: Timestamp,
-    ) -> Result<Option<String>, CloudError> {
-        let call = OssCall {
-            body: Some(text),
-            ..bucket_call(Method::PUT, bucket, "policy", signed_at)
+/// Replaces the policy. `signed_at` limits how late the request can still take effect. Returns the request id.
+pub async fn put_policy(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    text: &str,
+    signed_at: Timestamp,
+) -> Result<Option<String>, CloudError> {
+    let call = OssCall {
+        body: Some(text),
+        ..bucket_call(Method::PUT, bucket, "policy", signed_at)
+    };
+    accepted(&send_oss(cloud, keys, call).await?)
+}
+
+/// Deletes the policy. Succeeds if the bucket has no policy. Returns the request id.
+pub async fn delete_policy(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    signed_at: Timestamp,
+) -> Result<Option<String>, CloudError> {
+    let call = bucket_call(Method::DELETE, bucket, "policy", signed_at);
+    accepted(&send_oss(cloud, keys, call).await?)
+}
+
+/// Returns Block Public Access of the bucket and, if that is off, of the account. A missing permission or a rejected
+/// request returns `Unreadable`. A transient failure is an error, because the decision based on the result is stored.
+pub async fn read_public_access_block(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<PublicAccessBlock, CloudError> {
+    let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
+    match parse_public_access_block(&send_oss(cloud, keys, of_bucket).await?)? {
+        Some(true) => return Ok(PublicAccessBlock::OnForBucket),
+        Some(false) => {}
+        None => return Ok(PublicAccessBlock::Unreadable),
+    }
+    let of_account = OssCall {
+        of_bucket: false,
+        ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
+    };
+    Ok(
+        match parse_public_access_block(&send_oss(cloud, keys, of_account).await?)? {
+            Some(true) => PublicAccessBlock::OnForAccount,
+            Some(false) => PublicAccessBlock::Off,
+            None => PublicAccessBlock::Unreadable,
+        },
+    )
+}
+
+/// Returns the bucket's owner and region; both are `None` if the permission is missing. Other failures are errors.
+pub async fn bucket_info(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<ObservedBucket, CloudError> {
+    let answer = send_oss(cloud, keys, bucket_call(Method::GET, bucket, "bucketInfo", now)).await?;
+    if answer.status != 200 {
+        return match error_of(&answer) {
+            error if error.kind == CloudErrorKind::AccessDenied => Ok(ObservedBucket::default()),
+            error => Err(error),
         };
-        accepted(&self.send_oss(keys, call).await?)
     }
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let info: BucketInfo =
+        quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoBucketInfoInAnswer"))?;
+    let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    let region = info.bucket.location.trim_start_matches("oss-").to_owned();
+    Ok(ObservedBucket {
+        owner_uid: Some(info.bucket.owner.id).filter(digits),
+        region: Some(region).filter(|r| r.len() <= 40),
+    })
+}
 
-    /// Deletes the policy. Succeeds if the bucket has no policy. Returns the request id.
-    pub async fn delete_policy(
-        &self,
-        bucket: &BucketPlace,
-        keys: &AccessKeys,
-        signed_at: Timestamp,
-    ) -> Result<Option<String>, CloudError> {
-        let call = bucket_call(Method::DELETE, bucket, "policy", signed_at);
-        accepted(&self.send_oss(keys, call).await?)
-    }
+/// Returns `true` if OSS classifies the policy as public; `None` after any failure.
+pub async fn is_public(
+    cloud: &Cloud,
+    bucket: &BucketPlace,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Option<bool> {
+    let answer = send_oss(cloud, keys, bucket_call(Method::GET, bucket, "policyStatus", now))
+        .await
+        .ok()?;
+    let text = std::str::from_utf8(&answer.body)
+        .ok()
+        .filter(|_| answer.status == 200)?;
+    let status: PolicyStatus = quick_xml::de::from_str(text).ok()?;
+    flag(&status.is_public)
+}
 
-    /// Returns Block Public Access of the bucket and, if that is off, of the account. A missing permission or a rejected
-    /// request returns `Unreadable`. A transient failure is an error, because the decision based on the result is stored.
-    pub async fn read_public_access_block(
-        &self,
-        bucket: &BucketPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<PublicAccessBlock, CloudError> {
-        let of_bucket = bucket_call(Method::GET, bucket, "publicAccessBlock", now);
-        match parse_public_access_block(&self.send_oss(keys, of_bucket).await?)? {
-            Some(true) => return Ok(PublicAccessBlock::OnForBucket),
-            Some(false) => {}
-            None => return Ok(PublicAccessBlock::Unreadable),
-        }
-        let of_account = OssCall {
-            of_bucket: false,
-            ..bucket_call(Method::GET, bucket, "publicAccessBlock", now)
-        };
-        Ok(
-            match parse_public_access_block(&self.send_oss(keys, of_account).await?)? {
-                Some(true) => PublicAccessBlock::OnForAccount,
-                Some(false) => PublicAccessBlock::Off,
-                None => PublicAccessBlock::Unreadable,
-            },
-        )
+pub(super) async fn send_oss(
+    cloud: &Cloud,
+    keys: &AccessKeys,
+    call: OssCall<'_>,
+) -> Result<HttpResponse, CloudError> {
+    let mut headers = call.headers;
+    if call.body.is_some() {
+        headers.push(("content-type", "application/json".into()));
     }
-
-    /// Returns the bucket's owner and region; both are `None` if the permission is missing. Other failures are errors.
-    pub async fn bucket_info(
-        &self,
-        bucket: &BucketPlace,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<ObservedBucket, CloudError> {
-        let answer = self
-            .send_oss(keys, bucket_call(Method::GET, bucket, "bucketInfo", now))
-            .await?;
-        if answer.status != 200 {
-            return match error_of(&answer) {
-                error if error.kind == CloudErrorKind::AccessDenied => Ok(ObservedBucket::default()),
-                error => Err(error),
-            };
-        }
-        let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-        let info: BucketInfo =
-            quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoBucketInfoInAnswer"))?;
-        let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
-        let region = info.bucket.location.trim_start_matches("oss-").to_owned();
-        Ok(ObservedBucket {
-            owner_uid: Some(info.bucket.owner.id).filter(digits),
-            region: Some(region).filter(|r| r.len() <= 40),
-        })
-    }
-
-    /// Returns `true` if OSS classifies the policy as public; `None` after any failure.
-    pub async fn is_public(&self, bucket: &BucketPlace, keys: &AccessKeys, now: Timestamp) -> Option<bool> {
-        let answer = self
-            .send_oss(keys, bucket_call(Method::GET, bucket, "policyStatus", now))
-            .await
-            .ok()?;
-        let text = std::str::from_utf8(&answer.body)
-            .ok()
-            .filter(|_| answer.status == 200)?;
-        let status: PolicyStatus = quick_xml::de::from_str(text).ok()?;
-        flag(&status.is_public)
-    }
-
-    pub(super) async fn send_oss(
-        &self,
-        keys: &AccessKeys,
-        call: OssCall<'_>,
-    ) -> Result<HttpResponse, CloudError> {
-        let mut headers = call.headers;
-        if call.body.is_some() {
-            headers.push(("content-type", "application/json".into()));
-        }
-        let signed = oss_v4::sign(
-            oss_v4::OssV4Request {
-                method: call.method.as_str(),
-                bucket: call.of_bucket.then(|| call.place.name()),
-                key: call.key,
-                query: &call.query,
-                headers: &headers,
-                additional: &[],
-                region: call.place.region(),
-            },
-            keys,
-            call.time,
-        );
-        headers.extend(signed.headers);
-        let address = if call.of_bucket {
-            self.endpoints.bucket(call.place)
-        } else {
-            self.endpoints.oss_service(call.place)
-        };
-        let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
-        let query = oss_v4::canonical_query(&call.query);
-        let url = parse_url(&format!("{address}{path}?{query}"))?;
-        let body = call.body.map(ToOwned::to_owned);
-        let request = build_request(call.method, url, headers, body)?;
-        send(&self.client, request, OSS_DEADLINE, call.cap).await
-    }
+    let signed = oss_v4::sign(
+        oss_v4::OssV4Request {
+            method: call.method.as_str(),
+            bucket: call.of_bucket.then(|| call.place.name()),
+            key: call.key,
+            query: &call.query,
+            headers: &headers,
+            additional: &[],
+            region: call.place.region(),
+        },
+        keys,
+        call.time,
+    );
+    headers.extend(signed.headers);
+    let address = if call.of_bucket {
+        cloud.endpoints.bucket(call.place)
+    } else {
+        cloud.endpoints.oss_service(call.place)
+    };
+    let path = call.key.map(|key| encode(key, true)).unwrap_or_default();
+    let query = oss_v4::canonical_query(&call.query);
+    let url = parse_url(&format!("{address}{path}?{query}"))?;
+    let body = call.body.map(ToOwned::to_owned);
+    let request = build_request(call.method, url, headers, body)?;
+    send(&cloud.client, request, OSS_DEADLINE, call.cap).await
 }
 
 pub(super) fn bucket_call<'a>(

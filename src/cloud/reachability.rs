@@ -16,12 +16,10 @@ use crate::core::error::error_chain;
 /// Deadline of the lookup of a name, and of a connection.
 const STAGE_DEADLINE: Duration = Duration::from_secs(5);
 
-impl Cloud {
-    /// Looks up the host of a URL, connects to it, and sends one unsigned GET. With `proxy`, the connection is to the proxy.
-    /// The clock of the server is compared with `now` before and after the request.
-    pub async fn reach(&self, url: &str, proxy: Option<&str>, now: fn() -> Timestamp) -> Reachability {
-        reach_with(&self.client, url, proxy, now).await
-    }
+/// Looks up the host of a URL, connects to it, and sends one unsigned GET. With `proxy`, the connection is to the proxy.
+/// The clock of the server is compared with `now` before and after the request.
+pub async fn reach(cloud: &Cloud, url: &str, proxy: Option<&str>, now: fn() -> Timestamp) -> Reachability {
+    reach_with(&cloud.client, url, proxy, now).await
 }
 
 /// Does the same with another client.

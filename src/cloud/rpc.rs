@@ -38,24 +38,22 @@ pub enum UnsignedQuery {
     All,
 }
 
-impl Cloud {
-    /// Sends a call and returns the body of a 200 response; every other status is an error.
-    pub(super) async fn send_rpc(
-        &self,
-        deadline: Duration,
-        call: RpcCall<'_>,
-        keys: Option<&AccessKeys>,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, CloudError> {
-        let (service, names) = (call.service, call.names);
-        let request = call.request(keys, UnsignedQuery::All, now)?;
-        let answer = send(&self.client, request, deadline, MAX_RESPONSE_BYTES).await?;
-        match answer.status {
-            200 => Ok(answer.body),
-            status => {
-                let headers = answer.error_headers();
-                Err(classify::rpc_error(service, status, &answer.body, headers, names))
-            }
+/// Sends a call and returns the body of a 200 response; every other status is an error.
+pub(super) async fn send_rpc(
+    cloud: &Cloud,
+    deadline: Duration,
+    call: RpcCall<'_>,
+    keys: Option<&AccessKeys>,
+    now: Timestamp,
+) -> Result<Vec<u8>, CloudError> {
+    let (service, names) = (call.service, call.names);
+    let request = call.request(keys, UnsignedQuery::All, now)?;
+    let answer = send(&cloud.client, request, deadline, MAX_RESPONSE_BYTES).await?;
+    match answer.status {
+        200 => Ok(answer.body),
+        status => {
+            let headers = answer.error_headers();
+            Err(classify::rpc_error(service, status, &answer.body, headers, names))
         }
     }
 }

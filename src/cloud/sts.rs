@@ -10,7 +10,7 @@ use super::answer_head::head_of_rpc;
 use super::classify;
 use super::client::{Cloud, MAX_RESPONSE_BYTES, OSS_DEADLINE, send};
 use super::error_text::RequestNames;
-use super::rpc::{RpcCall, UnsignedQuery};
+use super::rpc::{RpcCall, UnsignedQuery, send_rpc};
 use super::sign::acs3;
 use crate::core::doctor::AnswerHead;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
@@ -27,76 +27,73 @@ struct CallerIdentity {
     account_id: String,
 }
 
-impl Cloud {
-    /// Assumes a role with credentials. Returns temporary credentials that are valid for 3,600 s.
-    pub async fn assume_role(
-        &self,
-        session: &RoleSession,
-        keys: &AccessKeys,
-        now: Timestamp,
-    ) -> Result<AccessKeys, CloudError> {
-        let mut parameters = session_parameters(session);
-        if let Some(id) = &session.external_id {
-            parameters.push(("ExternalId", id));
-        }
-        let body = acs3::query(&parameters);
-        parse_credentials(&self.send_sts("AssumeRole", &body, Some(keys), now).await?)
+/// Assumes a role with credentials. Returns temporary credentials that are valid for 3,600 s.
+pub async fn assume_role(
+    cloud: &Cloud,
+    session: &RoleSession,
+    keys: &AccessKeys,
+    now: Timestamp,
+) -> Result<AccessKeys, CloudError> {
+    let mut parameters = session_parameters(session);
+    if let Some(id) = &session.external_id {
+        parameters.push(("ExternalId", id));
     }
+    let body = acs3::query(&parameters);
+    parse_credentials(&send_sts(cloud, "AssumeRole", &body, Some(keys), now).await?)
+}
 
-    /// Assumes a role with a ServiceAccount token (RRSA); the request is unsigned. Returns temporary credentials that are
-    /// valid for 3,600 s.
-    pub async fn assume_role_with_oidc(
-        &self,
-        session: &RoleSession,
-        provider_arn: &str,
-        token: &SecretString,
-        now: Timestamp,
-    ) -> Result<AccessKeys, CloudError> {
-        let body = exchange_body(session, provider_arn, token);
-        parse_credentials(&self.send_sts("AssumeRoleWithOIDC", &body, None, now).await?)
-    }
+/// Assumes a role with a ServiceAccount token (RRSA); the request is unsigned. Returns temporary credentials that are
+/// valid for 3,600 s.
+pub async fn assume_role_with_oidc(
+    cloud: &Cloud,
+    session: &RoleSession,
+    provider_arn: &str,
+    token: &SecretString,
+    now: Timestamp,
+) -> Result<AccessKeys, CloudError> {
+    let body = exchange_body(session, provider_arn, token);
+    parse_credentials(&send_sts(cloud, "AssumeRoleWithOIDC", &body, None, now).await?)
+}
 
-    /// Makes the same call with fewer parameters in its query, and returns how the answer looks. A session in it is dropped.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn answer_to_exchange(
-        &self,
-        session: &RoleSession,
-        provider_arn: &str,
-        token: &SecretString,
-        query: UnsignedQuery,
-        now: Timestamp,
-    ) -> Result<AnswerHead, CloudError> {
-        let body = exchange_body(session, provider_arn, token);
-        let address = self.endpoints.sts();
-        let call = sts_call(&address, "AssumeRoleWithOIDC", &body);
-        let request = call.request(None, query, now)?;
-        let answer = send(&self.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
-        Ok(head_of_rpc("STS", &answer))
-    }
+/// Makes the same call with fewer parameters in its query, and returns how the answer looks. A session in it is dropped.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn answer_to_exchange(
+    cloud: &Cloud,
+    session: &RoleSession,
+    provider_arn: &str,
+    token: &SecretString,
+    query: UnsignedQuery,
+    now: Timestamp,
+) -> Result<AnswerHead, CloudError> {
+    let body = exchange_body(session, provider_arn, token);
+    let address = cloud.endpoints.sts();
+    let call = sts_call(&address, "AssumeRoleWithOIDC", &body);
+    let request = call.request(None, query, now)?;
+    let answer = send(&cloud.client, request, OSS_DEADLINE, MAX_RESPONSE_BYTES).await?;
+    Ok(head_of_rpc("STS", &answer))
+}
 
-    /// Returns the UID of the account that owns the credentials.
-    pub async fn caller_account(&self, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
-        let body = self.send_sts("GetCallerIdentity", "", Some(keys), now).await?;
-        let identity: CallerIdentity =
-            parse_answer(&body).ok_or_else(|| classify::unanswered("NoIdentityInAnswer"))?;
-        Ok(identity.account_id)
-    }
+/// Returns the UID of the account that owns the credentials.
+pub async fn caller_account(cloud: &Cloud, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
+    let body = send_sts(cloud, "GetCallerIdentity", "", Some(keys), now).await?;
+    let identity: CallerIdentity =
+        parse_answer(&body).ok_or_else(|| classify::unanswered("NoIdentityInAnswer"))?;
+    Ok(identity.account_id)
+}
 
-    /// Sends one call with its parameters in a form body, signed if `keys` is given. Returns the body of a 200 response;
-    /// every other status is an error.
-    async fn send_sts(
-        &self,
-        action: &'static str,
-        body: &str,
-        keys: Option<&AccessKeys>,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, CloudError> {
-        let address = self.endpoints.sts();
-        self.send_rpc(OSS_DEADLINE, sts_call(&address, action, body), keys, now)
-            .await
-    }
+/// Sends one call with its parameters in a form body, signed if `keys` is given. Returns the body of a 200 response;
+/// every other status is an error.
+async fn send_sts(
+    cloud: &Cloud,
+    action: &'static str,
+    body: &str,
+    keys: Option<&AccessKeys>,
+    now: Timestamp,
+) -> Result<Vec<u8>, CloudError> {
+    let address = cloud.endpoints.sts();
+    send_rpc(cloud, OSS_DEADLINE, sts_call(&address, action, body), keys, now).await
 }
 
 fn sts_call<'a>(address: &'a str, action: &'static str, body: &'a str) -> RpcCall<'a> {

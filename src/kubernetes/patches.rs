@@ -26,78 +26,79 @@ struct FinalizerMetadata {
     finalizers: Option<usize>,
 }
 
-impl Kubernetes {
-    // The finalizer patches are written by hand because kube's `finalizer` helper wraps the reconcile of one object, while a
-    // reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
-    // created again under the same name is not patched.
-    pub(crate) async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError> {
-        let patch = finalizer_addition(grant);
-        let answer = self.patch::<ImmBucketGrant>(&grant.key, patch);
-        send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await
-    }
+// The finalizer patches are written by hand because kube's `finalizer` helper wraps the reconcile of one object, while a
+// reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
+// created again under the same name is not patched.
+pub(crate) async fn add_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<String, KubeError> {
+    let patch = finalizer_addition(grant);
+    let answer = send_patch::<ImmBucketGrant>(kubernetes, &grant.key, patch);
+    send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await
+}
 
-    pub(crate) async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError> {
-        let answer = self.patch_finalizer_away(grant);
-        match send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await {
-            Ok(_) | Err(KubeError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
+pub(crate) async fn remove_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<(), KubeError> {
+    let answer = patch_finalizer_away(kubernetes, grant);
+    match send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await {
+        Ok(_) | Err(KubeError::NotFound) => Ok(()),
+        Err(error) => Err(error),
     }
+}
 
-    /// Removes the operator's finalizer from a grant, if it has one, for a command.
-    pub(crate) async fn release_grant(&self, grant: &GrantObject) -> Result<(), RequestError> {
-        match send(self.patch_finalizer_away(grant)).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            answer => answer.map(drop),
-        }
+/// Removes the operator's finalizer from a grant, if it has one, for a command.
+pub(crate) async fn release_grant(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<(), RequestError> {
+    match send(patch_finalizer_away(kubernetes, grant)).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        answer => answer.map(drop),
     }
+}
 
-    pub(crate) async fn mark_started(&self, job: &JobObject) -> Result<String, KubeError> {
-        // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
-        let patch =
-            json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
-        let answer = self.patch::<ImageScoreJob>(&job.key, Some(Patch::Merge(patch)));
-        send_with_deadline("patch", format!("ImageScoreJob {}", job.key), answer).await
-    }
+pub(crate) async fn mark_started(kubernetes: &Kubernetes, job: &JobObject) -> Result<String, KubeError> {
+    // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
+    let patch =
+        json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
+    let answer = send_patch::<ImageScoreJob>(kubernetes, &job.key, Some(Patch::Merge(patch)));
+    send_with_deadline("patch", format!("ImageScoreJob {}", job.key), answer).await
+}
 
-    /// Patches an object, unless there is no patch, and returns its new `resourceVersion`.
-    async fn patch<K: Resource<DynamicType = ()>>(
-        &self,
-        key: &ObjectKey,
-        patch: Option<Patch<Value>>,
-    ) -> Result<String, kube::Error> {
-        let place = Request::new(K::url_path(&(), Some(&key.namespace)));
-        let Some(patch) = patch else {
-            return Ok(String::new());
-        };
-        let request = place.patch(&key.name, &PatchParams::default(), &patch);
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let answer: WriteResponse = self.client.request(request).await?;
-        Ok(answer.into_resource_version())
-    }
+/// Patches an object, unless there is no patch, and returns its new `resourceVersion`.
+async fn send_patch<K: Resource<DynamicType = ()>>(
+    kubernetes: &Kubernetes,
+    key: &ObjectKey,
+    patch: Option<Patch<Value>>,
+) -> Result<String, kube::Error> {
+    let place = Request::new(K::url_path(&(), Some(&key.namespace)));
+    let Some(patch) = patch else {
+        return Ok(String::new());
+    };
+    let request = place.patch(&key.name, &PatchParams::default(), &patch);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let answer: WriteResponse = kubernetes.client.request(request).await?;
+    Ok(answer.into_resource_version())
+}
 
-    async fn patch_finalizer_away(&self, grant: &GrantObject) -> Result<String, kube::Error> {
-        let patch = self.finalizer_removal(grant).await?;
-        self.patch::<ImmBucketGrant>(&grant.key, patch).await
-    }
+async fn patch_finalizer_away(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<String, kube::Error> {
+    let patch = finalizer_removal(kubernetes, grant).await?;
+    send_patch::<ImmBucketGrant>(kubernetes, &grant.key, patch).await
+}
 
-    /// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.
-    async fn finalizer_removal(&self, grant: &GrantObject) -> Result<Option<Patch<Value>>, kube::Error> {
-        let mut place = grant.finalizers.iter().position(|f| f == FINALIZER);
-        if place.is_some() && grant.finalizers.len() > KEPT_FINALIZERS {
-            // Not all finalizers were kept, so the place of ours is not known.
-            let found = read::<ImmBucketGrant, FinalizerPlace>(&self.client, &grant.key).await?;
-            place = found.and_then(|found| found.metadata.finalizers);
-        }
-        Ok(place.and_then(|place| {
-            let path = format!("/metadata/finalizers/{place}");
-            json_patch(json!([
-                {"op": "test", "path": "/metadata/uid", "value": grant.uid},
-                {"op": "test", "path": path, "value": FINALIZER},
-                {"op": "remove", "path": path},
-            ]))
-        }))
+/// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.
+async fn finalizer_removal(
+    kubernetes: &Kubernetes,
+    grant: &GrantObject,
+) -> Result<Option<Patch<Value>>, kube::Error> {
+    let mut place = grant.finalizers.iter().position(|f| f == FINALIZER);
+    if place.is_some() && grant.finalizers.len() > KEPT_FINALIZERS {
+        // Not all finalizers were kept, so the place of ours is not known.
+        let found = read::<ImmBucketGrant, FinalizerPlace>(&kubernetes.client, &grant.key).await?;
+        place = found.and_then(|found| found.metadata.finalizers);
     }
+    Ok(place.and_then(|place| {
+        let path = format!("/metadata/finalizers/{place}");
+        json_patch(json!([
+            {"op": "test", "path": "/metadata/uid", "value": grant.uid},
+            {"op": "test", "path": path, "value": FINALIZER},
+            {"op": "remove", "path": path},
+        ]))
+    }))
 }
 
 /// Returns the JSON patch that adds the operator's finalizer.
@@ -154,7 +155,7 @@ mod tests {
             async move { http::Response::builder().body(Body::from(stored.into_bytes())) }
         });
         let kubernetes = Kubernetes::new(Client::new(server, "n"), Vec::new(), None, None);
-        operations(kubernetes.finalizer_removal(&grant(finalizers)).await.unwrap())
+        operations(finalizer_removal(&kubernetes, &grant(finalizers)).await.unwrap())
     }
 
     #[tokio::test]

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
 
+use super::Kubernetes;
 use super::request::send_with_deadline;
 use crate::api::BackupRef;
 use crate::core::hash::sha256;
@@ -24,12 +25,15 @@ const DIGITS: [usize; 2] = [10, 64];
 /// Adds a backup and drops the oldest ones beyond five. A policy equal to the newest backup is not stored again, so that a
 /// write that is rejected repeatedly does not evict the other backups. Fails with `Conflict` if both candidate names belong
 /// to other buckets or the ConfigMap changed meanwhile.
-pub(super) async fn store_backup(
-    client: &Client,
-    namespace: &str,
+/// Returns `None` if no namespace is configured.
+pub(crate) async fn store_policy_backup(
+    kubernetes: &Kubernetes,
     backup: PolicyBackup,
-) -> Result<BackupRef, KubeError> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+) -> Result<Option<BackupRef>, KubeError> {
+    let Some(namespace) = &kubernetes.backups else {
+        return Ok(None);
+    };
+    let api: Api<ConfigMap> = Api::namespaced(kubernetes.client.clone(), namespace);
     let digest = sha256(&backup.bucket);
     for digits in DIGITS {
         let name = format!("policy-backup-{}", digest.get(..digits).unwrap_or_default());
@@ -38,7 +42,7 @@ pub(super) async fn store_backup(
             .as_ref()
             .is_some_and(|map| belongs_to_other_bucket(map, &backup.bucket))
         {
-            return store_backup_in(&api, name, found, backup).await;
+            return store_backup_in(&api, name, found, backup).await.map(Some);
         }
         tracing::warn!(
             bucket = backup.bucket,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::Kubernetes;
 use super::decode::{Page, RawReport};
 use super::list_items::read_page;
-use super::request::{WriteMethod, WrittenPart, logged, send_with_deadline, write};
+use super::request::{RequestError, WriteMethod, WrittenPart, logged, send, send_with_deadline, write};
 use crate::api::{ImageScoreJob, ImageScoreReport, REPORT_JOB, REPORT_JOB_UID, Report};
 use crate::core::job::{JobObject, report_name};
 use crate::ports::{KubeError, ReportPage, StoredReport};
@@ -16,64 +16,77 @@ use crate::ports::{KubeError, ReportPage, StoredReport};
 /// Reports per page. The operator writes reports of 256 KiB, but others can make one as large as an object can be.
 const PAGE: u32 = 3;
 
-impl Kubernetes {
-    pub(crate) async fn list_reports(
-        &self,
-        job: &JobObject,
-        page: Option<&str>,
-    ) -> Result<ReportPage, KubeError> {
-        let found = self.find_reports(job, page).await;
-        logged("list", &format!("ImageScoreReports of {}", job.key), found)
-    }
+pub(crate) async fn list_reports(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    page: Option<&str>,
+) -> Result<ReportPage, KubeError> {
+    let found = find_reports(kubernetes, job, page).await;
+    logged("list", &format!("ImageScoreReports of {}", job.key), found)
+}
 
-    pub(crate) async fn get_report(
-        &self,
-        job: &JobObject,
-        number: usize,
-    ) -> Result<Option<StoredReport>, KubeError> {
-        // A list with a name selector, so that the permission to list reports suffices.
-        let name = report_name(&job.key.name, &job.uid, number);
-        let one = ListParams::default().fields(&format!("metadata.name={name}"));
-        let list = self.reports_page(job, &one);
-        let list = send_with_deadline("list", format!("ImageScoreReport {name}"), list).await?;
-        let (found, _) = list.into_parts();
-        found.first().map(|object| decode_report(job, object)).transpose()
-    }
+/// Lists a page of the reports of a job.
+pub(crate) async fn find_reports(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    page: Option<&str>,
+) -> Result<ReportPage, RequestError> {
+    let params = page_params(job, page);
+    let list = send(reports_page(kubernetes, job, &params)).await?;
+    report_page(job, list).map_err(|_| RequestError::Undecodable)
+}
 
-    /// Reads reports as text: without their unused metadata, and their content undecoded.
-    pub(super) async fn reports_page(
-        &self,
-        job: &JobObject,
-        which: &ListParams,
-    ) -> Result<Page<RawReport>, kube::Error> {
-        let path = ImageScoreReport::url_path(&(), Some(&job.key.namespace));
-        read_page(&self.client, path, which).await
-    }
+pub(crate) async fn get_report(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    number: usize,
+) -> Result<Option<StoredReport>, KubeError> {
+    // A list with a name selector, so that the permission to list reports suffices.
+    let name = report_name(&job.key.name, &job.uid, number);
+    let one = ListParams::default().fields(&format!("metadata.name={name}"));
+    let list = reports_page(kubernetes, job, &one);
+    let list = send_with_deadline("list", format!("ImageScoreReport {name}"), list).await?;
+    let (found, _) = list.into_parts();
+    found.first().map(|object| decode_report(job, object)).transpose()
+}
 
-    pub(crate) async fn put_report(
-        &self,
-        job: &JobObject,
-        report: &Report,
-        version: Option<&str>,
-    ) -> Result<String, KubeError> {
-        let number = usize::try_from(report.number).unwrap_or_default();
-        let name = report_name(&job.key.name, &job.uid, number);
-        let mut metadata = report_metadata(job, &name);
-        metadata.resource_version = version.map(ToOwned::to_owned);
-        let how = version.map_or(WriteMethod::Create, |_| WriteMethod::Replace);
-        write::<ImageScoreReport>(&self.client, how, metadata, WrittenPart::Report(report)).await
-    }
+/// Reads reports as text: without their unused metadata, and their content undecoded.
+pub(super) async fn reports_page(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    which: &ListParams,
+) -> Result<Page<RawReport>, kube::Error> {
+    let path = ImageScoreReport::url_path(&(), Some(&job.key.namespace));
+    read_page(&kubernetes.client, path, which).await
+}
 
-    pub(crate) async fn delete_report(&self, job: &JobObject, number: usize) -> Result<(), KubeError> {
-        let name = report_name(&job.key.name, &job.uid, number);
-        let reports: Api<PartialObjectMeta<ImageScoreReport>> =
-            Api::namespaced(self.client.clone(), &job.key.namespace);
-        let params = DeleteParams::default();
-        let answer = reports.delete(&name, &params);
-        match send_with_deadline("delete", format!("ImageScoreReport {name}"), answer).await {
-            Ok(_) | Err(KubeError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
+pub(crate) async fn put_report(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    report: &Report,
+    version: Option<&str>,
+) -> Result<String, KubeError> {
+    let number = usize::try_from(report.number).unwrap_or_default();
+    let name = report_name(&job.key.name, &job.uid, number);
+    let mut metadata = report_metadata(job, &name);
+    metadata.resource_version = version.map(ToOwned::to_owned);
+    let how = version.map_or(WriteMethod::Create, |_| WriteMethod::Replace);
+    write::<ImageScoreReport>(&kubernetes.client, how, metadata, WrittenPart::Report(report)).await
+}
+
+pub(crate) async fn delete_report(
+    kubernetes: &Kubernetes,
+    job: &JobObject,
+    number: usize,
+) -> Result<(), KubeError> {
+    let name = report_name(&job.key.name, &job.uid, number);
+    let reports: Api<PartialObjectMeta<ImageScoreReport>> =
+        Api::namespaced(kubernetes.client.clone(), &job.key.namespace);
+    let params = DeleteParams::default();
+    let answer = reports.delete(&name, &params);
+    match send_with_deadline("delete", format!("ImageScoreReport {name}"), answer).await {
+        Ok(_) | Err(KubeError::NotFound) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

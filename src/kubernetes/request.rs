@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::decode::WriteResponse;
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
+use crate::core::validate::{is_namespace_name, is_object_name};
 use crate::ports::KubeError;
 
 /// Deadline of one request.
@@ -314,6 +315,23 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     let request = request.map_err(|_| KubeError::Invalid)?;
     let answer: WriteResponse = send_with_deadline(verb, object, client.request(request)).await?;
     Ok(answer.into_resource_version())
+}
+
+/// Returns `true` if an object of this name can exist. kube puts names into the path of a request as they are: a name such
+/// as `?limit=500` or `../..` would address something else.
+pub(super) fn is_addressable(key: &ObjectKey) -> bool {
+    is_namespace_name(&key.namespace) && is_object_name(&key.name)
+}
+
+/// Metadata of a status write: the API server rejects the write unless UID and `resourceVersion` match.
+pub(super) fn write_metadata(key: &ObjectKey, uid: &str, version: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        uid: Some(uid.to_owned()),
+        resource_version: Some(version.to_owned()),
+        ..ObjectMeta::default()
+    }
 }
 
 #[cfg(test)]

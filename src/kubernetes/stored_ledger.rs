@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::api::{EntryState, Grantee, LedgerEntry, OssAction};
     use crate::core::policy::access_statement;
-    use crate::kubernetes::Kubernetes;
     use crate::kubernetes::decode::DecodedGrant;
+    use crate::kubernetes::{Kubernetes, grants};
 
     /// Returns the entry of a statement for an account.
     fn entry(account: &str, more: &Value) -> Value {
@@ -162,7 +162,7 @@ mod tests {
             }
         });
         let kubernetes = Kubernetes::new(Client::new(server, "n"), Vec::new(), None, None);
-        kubernetes.replace_grant_status(grant, status).await?;
+        grants::replace_grant_status(&kubernetes, grant, status).await?;
         let text = String::from_utf8(arrived.lock().unwrap().clone()).unwrap();
         let written: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(written["status"]["overlaps"], 3);

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use imm_operator::api::JobAccess;
+use imm_operator::cloud::imm;
 use imm_operator::core::place::ProjectPlace;
 use k8s_openapi::jiff::Timestamp;
 
@@ -23,10 +24,16 @@ pub(super) async fn log_of(world: &World, reads: u32, role: &str) -> String {
     let caller = keys("LTAI5tScorer", "canary-scorer");
     world.emulator.clear_calls();
     for _ in 0..reads {
-        client(&world.emulator)
-            .detect_image_score(&project, &JobAccess::default(), &caller, &uri, Timestamp::now())
-            .await
-            .unwrap();
+        imm::detect_image_score(
+            &client(&world.emulator),
+            &project,
+            &JobAccess::default(),
+            &caller,
+            &uri,
+            Timestamp::now(),
+        )
+        .await
+        .unwrap();
     }
     world.emulator.set_block_public_access(BUCKET, true);
     world.emulator.set_policy(BUCKET, live.as_deref());

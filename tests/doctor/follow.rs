@@ -4,7 +4,7 @@ use imm_emulator::Emulator;
 use imm_operator::api::{
     ChainLink, GrantSpec, ImmBucketGrant, JobAccess, PrincipalForm, RoleChain, RoleType,
 };
-use imm_operator::cloud::Cloud;
+use imm_operator::cloud::{Cloud, imm, oss_policy};
 use imm_operator::core::endpoints::Endpoints;
 use imm_operator::core::grant::{PassRoleDecision, parse_spec};
 use imm_operator::core::place::{BucketPlace, ProjectPlace};
@@ -34,9 +34,7 @@ async fn score(cloud: &Cloud, access: &JobAccess) -> Result<String, CloudError> 
     let project = ProjectPlace::of(&serde_json::from_value(project).unwrap()).unwrap();
     let uri = format!("oss://{BUCKET}/photos/test-object.jpg");
     let keys = keys("LTAI5tScorer", "canary-scorer");
-    cloud
-        .detect_image_score(&project, access, &keys, &uri, Timestamp::now())
-        .await
+    imm::detect_image_score(cloud, &project, access, &keys, &uri, Timestamp::now()).await
 }
 
 /// Writes the statements of a grant beside what is in the policy.
@@ -58,7 +56,7 @@ async fn write(cloud: &Cloud, emulator: &Emulator, spec: &GrantSpec, pass_role: 
     let bucket = BucketPlace::new(BUCKET, REGION).unwrap();
     let keys = keys("LTAI5tPolicy", "canary-policy");
     loop {
-        let written = cloud.put_policy(&bucket, &keys, &text, Timestamp::now()).await;
+        let written = oss_policy::put_policy(cloud, &bucket, &keys, &text, Timestamp::now()).await;
         match written {
             // Another client changes the settings of the bucket at the moment.
             Err(error) if error.kind == CloudErrorKind::BucketLocked => tokio::task::yield_now().await,

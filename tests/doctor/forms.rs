@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 use imm_operator::cli::doctor::probe::{KeySource, RenewedKeys, run_probe};
+use imm_operator::cloud::answer_head;
 use imm_operator::core::doctor::{
     Check, DoctorReport, Facts, FormPlace, FormsFacts, FormsFindings, FormsProbe, Level, RestoreOutcome,
 };
@@ -270,9 +271,8 @@ async fn every_answer_to_a_write_that_means_success_is_one() {
     let keys = keys("LTAI5tPolicy", "canary-policy");
     for (status, is_accepted) in [(201, true), (204, true), (302, false)] {
         answer(&world, 0, 1, error(status, "Code"));
-        let sent = target
-            .cloud
-            .answer_to_policy(&target.bucket, "{}", &keys, Timestamp::now());
+        let sent =
+            answer_head::answer_to_policy(&target.cloud, &target.bucket, "{}", &keys, Timestamp::now());
         let head = sent.await.unwrap();
         assert_eq!((head.status, head.error.is_none()), (status, is_accepted));
     }

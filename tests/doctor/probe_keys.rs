@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::future::BoxFuture;
 use imm_emulator::{Call, FaultMatch};
 use imm_operator::cli::doctor::probe::{KeySource, RenewedKeys, run_probe};
+use imm_operator::cloud::sts;
 use imm_operator::core::doctor::{Probe, RestoreOutcome};
 use imm_operator::ports::{AccessKeys, RoleSession};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -34,8 +35,7 @@ async fn session(world: &World) -> AccessKeys {
         policy: None,
     };
     let user = keys("LTAI5tEditor", "canary-editor");
-    client(&world.emulator)
-        .assume_role(&session, &user, Timestamp::now())
+    sts::assume_role(&client(&world.emulator), &session, &user, Timestamp::now())
         .await
         .unwrap()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imm_emulator::{Emulator, Fault, FaultAnswer, FaultEffect, Options, Seed};
 use imm_operator::api::{JobAccess, ProjectRef};
-use imm_operator::cloud::Cloud;
+use imm_operator::cloud::{Cloud, imm, oss_policy, sts};
 use imm_operator::core::endpoints::Endpoints;
 use imm_operator::core::error::CredentialsError;
 use imm_operator::core::identity::{CredentialOrigin, Identity};
@@ -69,9 +69,7 @@ fn scorer() -> Identity {
 
 async fn session_for_token(cloud: &Cloud, provider: &str) -> Result<AccessKeys, CloudError> {
     let token = SecretString::from(TOKEN);
-    cloud
-        .assume_role_with_oidc(&session(), provider, &token, Timestamp::now())
-        .await
+    sts::assume_role_with_oidc(cloud, &session(), provider, &token, Timestamp::now()).await
 }
 
 pub(super) fn project() -> ProjectPlace {
@@ -173,15 +171,15 @@ async fn an_answer_in_xml_is_read_too() {
          <ImageScore><OverallQualityScore>0.859000027179718</OverallQualityScore></ImageScore></DetectImageScoreResponse>",
     )
     .await;
-    let score = cloud
-        .detect_image_score(
-            &project(),
-            &JobAccess::default(),
-            &caller(),
-            "oss://b/a.jpg",
-            Timestamp::now(),
-        )
-        .await;
+    let score = imm::detect_image_score(
+        &cloud,
+        &project(),
+        &JobAccess::default(),
+        &caller(),
+        "oss://b/a.jpg",
+        Timestamp::now(),
+    )
+    .await;
     assert_eq!(score.unwrap(), "0.859000027179718");
 }
 
@@ -248,8 +246,8 @@ async fn errors_of_the_gateway_keep_code_and_request_id_in_xml() {
         (wrong, "SignatureDoesNotMatch"),
         (unknown, "InvalidAccessKeyId.NotFound"),
     ] {
-        let of_imm = cloud.project_limits(&project(), &keys, Timestamp::now()).await;
-        let of_sts = cloud.caller_account(&keys, Timestamp::now()).await;
+        let of_imm = imm::project_limits(&cloud, &project(), &keys, Timestamp::now()).await;
+        let of_sts = sts::caller_account(&cloud, &keys, Timestamp::now()).await;
         let sent = emulator.calls();
         for (error, call) in [of_imm.unwrap_err(), of_sts.unwrap_err()]
             .iter()
@@ -271,11 +269,10 @@ async fn a_request_id_in_a_header_only_is_kept() {
     )
     .await;
     let now = Timestamp::now();
-    let of_imm = cloud
-        .project_limits(&project(), &caller(), now)
+    let of_imm = imm::project_limits(&cloud, &project(), &caller(), now)
         .await
         .unwrap_err();
-    let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
+    let of_sts = sts::caller_account(&cloud, &caller(), now).await.unwrap_err();
     for error in [of_imm, of_sts] {
         assert_eq!(error.code_and_request_id(), "NoPermission, request id H-1");
     }
@@ -309,11 +306,10 @@ async fn a_requested_delay_means_throttling_unless_a_user_has_to_correct_somethi
             emulator.add_fault(Fault::on_action(action, 1, FaultEffect::Answer(answer.clone())));
         }
         let now = Timestamp::now();
-        let of_imm = cloud
-            .project_limits(&project(), &caller(), now)
+        let of_imm = imm::project_limits(&cloud, &project(), &caller(), now)
             .await
             .unwrap_err();
-        let of_sts = cloud.caller_account(&caller(), now).await.unwrap_err();
+        let of_sts = sts::caller_account(&cloud, &caller(), now).await.unwrap_err();
         for error in [of_imm, of_sts] {
             assert_eq!(error.kind, kind, "{code} {millis}");
             let wait = (millis > 0).then(|| Duration::from_millis(millis));
@@ -330,8 +326,7 @@ async fn a_header_of_other_services_does_not_settle_a_policy_write() {
     )
     .await;
     let bucket = BucketPlace::new("test-bucket-2024", "cn-hangzhou").unwrap();
-    let written = cloud
-        .put_policy(&bucket, &caller(), "{}", Timestamp::now())
+    let written = oss_policy::put_policy(&cloud, &bucket, &caller(), "{}", Timestamp::now())
         .await
         .unwrap_err();
     assert_eq!(written.kind, CloudErrorKind::Unavailable);

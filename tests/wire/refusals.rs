@@ -2,7 +2,7 @@
 
 use imm_emulator::{Emulator, Options, Seed};
 use imm_operator::api::{JobAccess, RequestPayer};
-use imm_operator::cloud::Cloud;
+use imm_operator::cloud::{Cloud, imm, oss_objects, oss_policy, sts};
 use imm_operator::core::place::BucketPlace;
 use imm_operator::core::refusal::{CallerType, Refusal, RefusedBy};
 use imm_operator::ports::{AccessKeys, CloudError, ListPosition, RoleSession};
@@ -51,8 +51,7 @@ fn role(name: &str, policy: Option<&str>) -> RoleSession {
 
 async fn put(cloud: &Cloud, keys: &AccessKeys) -> CloudError {
     let bucket = BucketPlace::new(BUCKET, "cn-hangzhou").unwrap();
-    cloud
-        .put_policy(&bucket, keys, "{}", Timestamp::now())
+    oss_policy::put_policy(cloud, &bucket, keys, "{}", Timestamp::now())
         .await
         .unwrap_err()
 }
@@ -81,10 +80,14 @@ async fn a_refusal_of_oss_names_side_action_and_type_of_the_caller() {
 
     let policy =
         r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"oss:ListObjects","Resource":"*"}]}"#;
-    let session = cloud
-        .assume_role(&role("writer", Some(policy)), &keys("reader"), Timestamp::now())
-        .await
-        .unwrap();
+    let session = sts::assume_role(
+        &cloud,
+        &role("writer", Some(policy)),
+        &keys("reader"),
+        Timestamp::now(),
+    )
+    .await
+    .unwrap();
     check(
         &put(&cloud, &session).await,
         Refusal {
@@ -141,14 +144,13 @@ async fn a_closed_public_endpoint_is_named() {
     let bucket = BucketPlace::new(BUCKET, "cn-hangzhou").unwrap();
     let now = Timestamp::now();
     let own = keys("barred");
-    cloud.get_policy(&bucket, &own, now).await.unwrap();
+    oss_policy::get_policy(&cloud, &bucket, &own, now).await.unwrap();
     let first = ListPosition {
         max_keys: 1,
         ..ListPosition::default()
     };
-    let page = cloud
-        .list_objects(&bucket, "", &first, RequestPayer::BucketOwner, &own, now)
-        .await;
+    let page =
+        oss_objects::list_objects(&cloud, &bucket, "", &first, RequestPayer::BucketOwner, &own, now).await;
     let error = page.err().unwrap();
     check(
         &error,
@@ -166,9 +168,15 @@ async fn a_refusal_of_imm_and_sts_names_side_action_and_type_of_the_caller() {
     let (_emulator, cloud) = with_users().await;
     let now = Timestamp::now();
     let uri = format!("oss://{BUCKET}/test-object.jpg");
-    let scored = cloud
-        .detect_image_score(&project(), &JobAccess::default(), &keys("scorer"), &uri, now)
-        .await;
+    let scored = imm::detect_image_score(
+        &cloud,
+        &project(),
+        &JobAccess::default(),
+        &keys("scorer"),
+        &uri,
+        now,
+    )
+    .await;
     check(
         &scored.unwrap_err(),
         Refusal {
@@ -180,9 +188,7 @@ async fn a_refusal_of_imm_and_sts_names_side_action_and_type_of_the_caller() {
         "no RAM policy allows imm:DetectImageScore to a RAM user",
     );
 
-    let assumed = cloud
-        .assume_role(&role("closed", None), &keys("reader"), now)
-        .await;
+    let assumed = sts::assume_role(&cloud, &role("closed", None), &keys("reader"), now).await;
     let error = assumed.err().unwrap();
     check(
         &error,

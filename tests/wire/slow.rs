@@ -5,6 +5,7 @@ use std::time::Duration;
 use imm_emulator::{Emulator, FaultMatch, Hold, Options};
 use imm_harness::until;
 use imm_operator::api::JobAccess;
+use imm_operator::cloud::imm;
 use imm_operator::ports::CloudError;
 use k8s_openapi::jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -33,9 +34,7 @@ impl HeldCall {
         let answer = tokio::spawn(async move {
             let (access, now) = (JobAccess::default(), Timestamp::now());
             let uri = format!("oss://{BUCKET}/test-object.jpg");
-            cloud
-                .detect_image_score(&project(), &access, &caller(), &uri, now)
-                .await
+            imm::detect_image_score(&cloud, &project(), &access, &caller(), &uri, now).await
         });
         until("the call to arrive", Duration::from_secs(30), || async {
             (hold.held() == 1).then_some(())

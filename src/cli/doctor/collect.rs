@@ -16,6 +16,7 @@ use super::probe_start::{restore_from_file, start_probe};
 use super::questions::{Asked, ListedPage, ask};
 use crate::api::{CredentialSource, Credentials, RequestPayer};
 use crate::app::{CallersCluster, OperatorIdentity};
+use crate::cloud::{oss_policy, sts};
 use crate::core::doctor::{BucketFacts, Facts, GrantFacts, RestoreOutcome};
 use crate::core::grant::{PassRoleDecision, parse_spec};
 use crate::core::identity::SessionScope;
@@ -247,15 +248,15 @@ async fn seen(
 
 async fn bucket_facts(collector: &Collector<'_>, bucket: &BucketPlace, keys: &AccessKeys) -> BucketFacts {
     let cloud = &collector.cloud;
-    let policy = cloud.get_policy(bucket, keys, now()).await;
+    let policy = oss_policy::get_policy(cloud, bucket, keys, now()).await;
     let has_policy = policy.as_ref().is_ok_and(|read| read.bytes.is_some());
     BucketFacts {
-        account: cloud.caller_account(keys, now()).await,
-        info: cloud.bucket_info(bucket, keys, now()).await,
-        block: cloud.read_public_access_block(bucket, keys, now()).await,
+        account: sts::caller_account(cloud, keys, now()).await,
+        info: oss_policy::bucket_info(cloud, bucket, keys, now()).await,
+        block: oss_policy::read_public_access_block(cloud, bucket, keys, now()).await,
         policy: policy.map(|read| read.bytes),
         policy_is_public: if has_policy {
-            cloud.is_public(bucket, keys, now()).await
+            oss_policy::is_public(cloud, bucket, keys, now()).await
         } else {
             None
         },

@@ -4,6 +4,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::collector::{Collector, ObjectKeys, Subject};
+use crate::cloud::answer_head;
 use crate::core::doctor::{
     CALL_DATES, Facts, Reachability, SESSION_DATES, Service, SessionDates, SignatureAnswers,
 };
@@ -26,7 +27,7 @@ pub(super) async fn signature_answers(
     let cloud = &collector.cloud;
     let at = |earlier: SignedDuration| dated(offset.saturating_sub(earlier));
     let [recent, old] = CALL_DATES;
-    let [recent, repeated] = cloud.regions_twice(project, keys, at(recent)).await;
+    let [recent, repeated] = answer_head::regions_twice(cloud, project, keys, at(recent)).await;
     let with_secret = |keys: &AccessKeys| AccessKeys {
         secret: "imm-operator-doctor".into(),
         ..keys.clone()
@@ -39,11 +40,10 @@ pub(super) async fn signature_answers(
     Some(SignatureAnswers {
         recent,
         repeated,
-        old: cloud.regions(project, keys, at(old)).await,
-        wrong_secret: cloud
-            .regions(project, &with_secret(keys), at(SignedDuration::ZERO))
+        old: answer_head::regions(cloud, project, keys, at(old)).await,
+        wrong_secret: answer_head::regions(cloud, project, &with_secret(keys), at(SignedDuration::ZERO))
             .await,
-        unknown_key: cloud.regions(project, &unknown, at(SignedDuration::ZERO)).await,
+        unknown_key: answer_head::regions(cloud, project, &unknown, at(SignedDuration::ZERO)).await,
     })
 }
 
@@ -89,9 +89,7 @@ async fn ask_with(
     let keys = source.credentials().await.ok()?;
     let read = async |seconds: i64| {
         let time = dated(offset.saturating_add(SignedDuration::from_secs(seconds)));
-        let answer = collector
-            .cloud
-            .answer_about_bucket(place, "bucketInfo", &keys, time);
+        let answer = answer_head::answer_about_bucket(&collector.cloud, place, "bucketInfo", &keys, time);
         answer.await
     };
     // The dates come first: the session is as new as it can be.

@@ -3,7 +3,7 @@
 use super::collector::Collector;
 use crate::api::RequestPayer;
 use crate::app::OperatorIdentity;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, answer_head, oss_objects, reachability};
 use crate::core::doctor::{EndpointFacts, NameAnswers, Reachability, Service, VariantFacts};
 use crate::core::endpoints::{EndpointSettings, accelerated, variants_of};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
@@ -25,9 +25,7 @@ pub(super) async fn variants(
             continue;
         };
         let start = ListPosition::default();
-        let listed = cloud
-            .list_objects(bucket, prefix, &start, payer, keys, now())
-            .await;
+        let listed = oss_objects::list_objects(&cloud, bucket, prefix, &start, payer, keys, now()).await;
         found.push(VariantFacts {
             kind: variant.kind,
             url: variant.url,
@@ -81,7 +79,7 @@ pub(super) async fn name_answers(
         && let Some(cloud) = cloud_at(collector, &name.url)
     {
         let start = ListPosition::default();
-        let list = cloud.list_objects(bucket, prefix, &start, payer, keys, now());
+        let list = oss_objects::list_objects(&cloud, bucket, prefix, &start, payer, keys, now());
         let list = list.await.map(|_| ());
         found.push(answers_at(&cloud, name.kind, list, asked).await);
     }
@@ -97,13 +95,15 @@ async fn answers_at(
     let (_, _, payer, keys) = asked.listed;
     let object = match &asked.object {
         Some(object) => {
-            let read = cloud.read_object(object, 0..1, None, payer, keys, now());
+            let read = oss_objects::read_object(cloud, object, 0..1, None, payer, keys, now());
             Some(read.await.map(|_| ()))
         }
         None => None,
     };
     let policy = match asked.policy {
-        Some((bucket, keys)) => Some(cloud.answer_about_bucket(bucket, "policy", keys, now()).await),
+        Some((bucket, keys)) => {
+            Some(answer_head::answer_about_bucket(cloud, bucket, "policy", keys, now()).await)
+        }
         None => None,
     };
     NameAnswers {
@@ -210,10 +210,13 @@ async fn reach(collector: &Collector<'_>, service: Service, url: &str) -> Reacha
         Service::OssAccount => format!("{url}/?publicAccessBlock"),
         Service::Imm | Service::Sts | Service::Metadata | Service::CredentialsUri => format!("{url}/"),
     };
-    collector
-        .cloud
-        .reach(&question, proxy_for(collector, url).as_deref(), now)
-        .await
+    reachability::reach(
+        &collector.cloud,
+        &question,
+        proxy_for(collector, url).as_deref(),
+        now,
+    )
+    .await
 }
 
 fn proxy_for(collector: &Collector<'_>, url: &str) -> Option<String> {

@@ -13,6 +13,7 @@ use super::probe_keys::RenewedKeys;
 use super::probe_target::ProbeTarget;
 use super::read_back::{read_back, read_two};
 use crate::api::Grantee;
+use crate::cloud::{answer_head, oss_policy};
 use crate::core::doctor::{
     Answered, PolicyVariant, PreImage, ProbeAnswer, PutResult, PutStep, Restoration, RestoreOutcome, is_open,
     own_policy,
@@ -154,9 +155,8 @@ impl<'a> GuardedPolicy<'a> {
             let used = other.unwrap_or(&target.owner_keys);
             let keys = used.get(self.clock.now()).await?;
             self.record([text])?;
-            let put = target
-                .cloud
-                .answer_to_policy(&target.bucket, text, &keys, self.clock.now());
+            let put =
+                answer_head::answer_to_policy(&target.cloud, &target.bucket, text, &keys, self.clock.now());
             let answer = put.await;
             self.written_at = self.clock.elapsed();
             if self.is_repeated(refusal(&answer), &mut pauses).await? {
@@ -182,7 +182,7 @@ impl<'a> GuardedPolicy<'a> {
         let now = self.clock.now();
         let [first, second] = texts
             .each_ref()
-            .map(|text| target.cloud.answer_to_policy(&target.bucket, text, &keys, now));
+            .map(|text| answer_head::answer_to_policy(&target.cloud, &target.bucket, text, &keys, now));
         let (first, second) = join(first, second).await;
         self.written_at = self.clock.elapsed();
         let answers = [first, second];
@@ -216,7 +216,7 @@ impl<'a> GuardedPolicy<'a> {
         let live = read_policy(cloud, bucket, keys, self.clock).await;
         let is_new = live.is_ok_and(|live| live.as_deref() == Some(text.as_bytes()));
         self.unseen &= !is_new;
-        let public = cloud.is_public(bucket, keys, self.clock.now()).await;
+        let public = oss_policy::is_public(cloud, bucket, keys, self.clock.now()).await;
         public.filter(|public| *public || is_new)
     }
 
@@ -224,7 +224,7 @@ impl<'a> GuardedPolicy<'a> {
     /// Public Access is on.
     async fn is_not_public(&self, keys: &AccessKeys) -> Option<bool> {
         let (cloud, bucket) = (&self.target.cloud, &self.target.bucket);
-        let block = cloud.read_public_access_block(bucket, keys, self.clock.now());
+        let block = oss_policy::read_public_access_block(cloud, bucket, keys, self.clock.now());
         let rejects_public = is_open(block.await.ok()?) == Some(false);
         rejects_public.then_some(false)
     }
@@ -263,7 +263,7 @@ impl<'a> GuardedPolicy<'a> {
             let keys = self.check_live().await?;
             let changed = if let Some(text) = text {
                 self.record([text])?;
-                let put = target.cloud.put_policy(&target.bucket, &keys, text, clock.now());
+                let put = oss_policy::put_policy(&target.cloud, &target.bucket, &keys, text, clock.now());
                 put.await.map(|_| ())
             } else {
                 put_back(&target.cloud, &target.bucket, &keys, &self.image, clock).await

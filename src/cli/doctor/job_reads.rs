@@ -3,6 +3,7 @@
 use super::collector::Collector;
 use super::input::JobSubject;
 use crate::api::Source;
+use crate::cloud::{imm, oss_objects, sts};
 use crate::core::doctor::{JobFacts, ListingFacts};
 use crate::core::identity::SessionScope;
 use crate::core::job::{ListedObject, SourceSpec};
@@ -56,9 +57,9 @@ pub(super) async fn job_facts(
         spec,
     };
     if let Some(keys) = &keys {
-        seen.account = Some(collector.cloud.caller_account(keys, now()).await);
+        seen.account = Some(sts::caller_account(&collector.cloud, keys, now()).await);
         if !collector.flags.no_imm {
-            seen.project = Some(collector.cloud.project_limits(project, keys, now()).await);
+            seen.project = Some(imm::project_limits(&collector.cloud, project, keys, now()).await);
         }
     }
     let Some((source_spec, place)) = source else {
@@ -134,18 +135,30 @@ async fn read_source(
     if let SourceSpec::Manifest(object) = source_spec
         && let Ok(object) = ObjectPlace::new(object, place.region())
     {
-        let read = collector
-            .cloud
-            .read_object(&object, 0..64, None, source.request_payer(), keys, now())
-            .await;
+        let read = oss_objects::read_object(
+            &collector.cloud,
+            &object,
+            0..64,
+            None,
+            source.request_payer(),
+            keys,
+            now(),
+        )
+        .await;
         return read.map(|_| (1, Vec::new()));
     }
     let prefix = source.prefix.as_ref().map_or("", |prefix| prefix.prefix.as_str());
     let start = ListPosition::default();
-    let page = collector
-        .cloud
-        .list_objects(place, prefix, &start, source.request_payer(), keys, now())
-        .await?;
+    let page = oss_objects::list_objects(
+        &collector.cloud,
+        place,
+        prefix,
+        &start,
+        source.request_payer(),
+        keys,
+        now(),
+    )
+    .await?;
     Ok((page.objects.len(), page.objects))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::clock::ProbeClock;
 use super::probe_keys::RenewedKeys;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, oss_policy};
 use crate::core::doctor::{PreImage, Restoration, RestoreOutcome};
 use crate::core::place::BucketPlace;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
@@ -29,7 +29,9 @@ pub(super) async fn read_policy(
     keys: &AccessKeys,
     clock: &dyn ProbeClock,
 ) -> Result<Option<Vec<u8>>, CloudError> {
-    Ok(cloud.get_policy(bucket, keys, clock.now()).await?.bytes)
+    Ok(oss_policy::get_policy(cloud, bucket, keys, clock.now())
+        .await?
+        .bytes)
 }
 
 /// Writes the policy from before, or deletes the policy if there was none.
@@ -44,11 +46,12 @@ pub(super) async fn put_back(
     clock: &dyn ProbeClock,
 ) -> Result<(), CloudError> {
     match &image.before {
-        Some(before) => cloud
-            .put_policy(bucket, keys, before, clock.now())
+        Some(before) => oss_policy::put_policy(cloud, bucket, keys, before, clock.now())
             .await
             .map(|_| ()),
-        None => cloud.delete_policy(bucket, keys, clock.now()).await.map(|_| ()),
+        None => oss_policy::delete_policy(cloud, bucket, keys, clock.now())
+            .await
+            .map(|_| ()),
     }
 }
 

@@ -14,6 +14,7 @@ pub use super::pre_image::{read_image, remove_restored, restore};
 pub use super::probe_keys::{KeySource, RenewedKeys};
 pub use super::probe_target::ProbeTarget;
 use crate::api::{JobAccess, RoleChain};
+use crate::cloud::imm;
 use crate::core::doctor::{LimitCase, PolicyVariant, ProbeAnswer, ProbePlan, ProbeStep, RestoreOutcome};
 use crate::ports::{AccessKeys, CloudError};
 
@@ -155,9 +156,7 @@ impl Running<'_> {
             }
             let target = self.target;
             Some(if of_project {
-                let asked = target
-                    .cloud
-                    .project_limits(&target.project, keys, self.clock.now());
+                let asked = imm::project_limits(&target.cloud, &target.project, keys, self.clock.now());
                 asked.await.map(|_| ())
             } else {
                 self.call(&LimitCase::Image, None, keys).await
@@ -193,9 +192,7 @@ impl Running<'_> {
             role_chain: chain.or((*case == LimitCase::MissingRole).then_some(missing_role)),
             ..JobAccess::default()
         };
-        let scored = target
-            .cloud
-            .detect_image_score(project, &access, keys, &uri, self.clock.now());
+        let scored = imm::detect_image_score(&target.cloud, project, &access, keys, &uri, self.clock.now());
         scored.await.map(|_| ())
     }
 }

@@ -8,6 +8,7 @@ use super::probe::{ProbeTarget, RenewedKeys};
 use crate::api::ProjectRef;
 use crate::app::{CallersCluster, RunError};
 use crate::cli::escape::escaped;
+use crate::cloud::{oss_policy, sts};
 use crate::core::doctor::{GrantFacts, JobFacts};
 use crate::core::error::CloudErrorKind;
 use crate::core::place::{BucketPlace, ProjectPlace, check_object_path};
@@ -142,10 +143,10 @@ async fn check_owner(
     let now = crate::kubernetes::now();
     let keys = input.owner_keys.get(now).await?;
     input.caller_keys.get(now).await?;
-    let account = collector.cloud.caller_account(&keys, now).await;
+    let account = sts::caller_account(&collector.cloud, &keys, now).await;
     let account =
         account.map_err(|error| format!("GetCallerIdentity failed ({})", error.code_and_refusal()))?;
-    let info = collector.cloud.bucket_info(bucket, &keys, now).await;
+    let info = oss_policy::bucket_info(&collector.cloud, bucket, &keys, now).await;
     let info = info.map_err(|error| {
         format!(
             "GetBucketInfo of the probe bucket failed ({})",
@@ -172,7 +173,7 @@ async fn check_other_region(
     let place = BucketPlace::new(bucket, region).map_err(|error| format!("{flag}: {error}"))?;
     let now = crate::kubernetes::now();
     let keys = input.owner_keys.get(now).await?;
-    match collector.cloud.bucket_info(&place, &keys, now).await {
+    match oss_policy::bucket_info(&collector.cloud, &place, &keys, now).await {
         Err(error) if error.kind == CloudErrorKind::WrongRegion => Ok(()),
         Err(error) => Err(format!(
             "{flag}: GetBucketInfo failed ({})",

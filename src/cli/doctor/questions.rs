@@ -4,7 +4,7 @@ use super::collector::{Collector, Subject};
 use super::dates::{session_dates, signature_answers};
 use super::endpoints::{AskedNames, name_answers};
 use crate::api::RequestPayer;
-use crate::cloud::UnsignedQuery;
+use crate::cloud::{UnsignedQuery, answer_head, oss_objects, sts};
 use crate::core::doctor::{
     Answered, Facts, KeyComparison, ListedKeys, OtherAccount, OtherRegion, QuestionFacts,
 };
@@ -95,7 +95,7 @@ async fn other_account(
         .await?;
     let Some(keys) = keys else { return Ok(None) };
     let read = async |setting| {
-        let answer = collector.cloud.answer_about_bucket(bucket, setting, &keys, now());
+        let answer = answer_head::answer_about_bucket(&collector.cloud, bucket, setting, &keys, now());
         answer.await
     };
     Ok(Some(OtherAccount {
@@ -123,10 +123,7 @@ async fn other_region(
             return None;
         }
     }
-    let answer = collector
-        .cloud
-        .answer_about_bucket(&elsewhere, "policy", keys, now())
-        .await;
+    let answer = answer_head::answer_about_bucket(&collector.cloud, &elsewhere, "policy", keys, now()).await;
     Some(OtherRegion { region, answer })
 }
 
@@ -162,16 +159,15 @@ async fn exchanges(
     ];
     let mut found = Vec::new();
     for (name, query) in forms {
-        let answer = collector
-            .cloud
-            .answer_to_exchange(
-                &exchange.session,
-                &exchange.provider_arn,
-                &exchange.token,
-                query,
-                now(),
-            )
-            .await;
+        let answer = sts::answer_to_exchange(
+            &collector.cloud,
+            &exchange.session,
+            &exchange.provider_arn,
+            &exchange.token,
+            query,
+            now(),
+        )
+        .await;
         found.push((name, answer));
     }
     Ok(found)
@@ -186,10 +182,7 @@ async fn listed_keys(collector: &Collector<'_>, page: &ListedPage<'_>) -> Listed
         keys,
         objects: before,
     } = *page;
-    let plain = collector
-        .cloud
-        .plain_keys(bucket, prefix, payer, keys, now())
-        .await;
+    let plain = oss_objects::plain_keys(&collector.cloud, bucket, prefix, payer, keys, now()).await;
     let plain = match plain {
         Ok(plain) => plain,
         Err(error) => return ListedKeys::Failed(error),
@@ -200,10 +193,7 @@ async fn listed_keys(collector: &Collector<'_>, page: &ListedPage<'_>) -> Listed
         return ListedKeys::Compared(found);
     }
     let start = ListPosition::default();
-    let after = collector
-        .cloud
-        .list_objects(bucket, prefix, &start, payer, keys, now())
-        .await;
+    let after = oss_objects::list_objects(&collector.cloud, bucket, prefix, &start, payer, keys, now()).await;
     if after.is_ok_and(|after| after.objects == before && before.len() == plain.len()) {
         ListedKeys::Compared(found)
     } else {

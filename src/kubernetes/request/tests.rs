@@ -6,7 +6,7 @@ use rustls::pki_types::UnixTime;
 use serde_json::json;
 
 use super::*;
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{Kubernetes, credentials, grants, jobs};
 use crate::ports::CredentialsError;
 
 #[test]
@@ -55,7 +55,7 @@ async fn a_page_in_place_of_the_api_server_says_nothing_about_an_object() {
         (200, page, KubeError::Unavailable),
     ] {
         let kubernetes = answering(code, body);
-        let error = kubernetes.find_job(&key).await.err().unwrap();
+        let error = jobs::find_job(&kubernetes, &key).await.err().unwrap();
         let said = error.describe("get jobs");
         assert!(
             said.contains("not one of a Kubernetes API server"),
@@ -66,17 +66,25 @@ async fn a_page_in_place_of_the_api_server_says_nothing_about_an_object() {
             "{said}"
         );
         assert_eq!(error.kind(), kind, "{code} {body}");
-        let read = kubernetes.read_secret("media", "keys").await;
+        let read = credentials::read_secret(&kubernetes, "media", "keys").await;
         assert_eq!(read.err(), Some(CredentialsError::Unavailable), "{code} {body}");
     }
     for body in [
         "404 page not found\n",
         r#"{"kind": "Status", "message": "m", "code": 404}"#,
     ] {
-        assert_eq!(answering(404, body).get_job(&key).await, Ok(None), "{body}");
+        assert_eq!(
+            jobs::get_job(&answering(404, body), &key).await,
+            Ok(None),
+            "{body}"
+        );
     }
     let plain = answering(400, "Client sent an HTTP request to an HTTPS server.\n");
-    let said = plain.find_job(&key).await.err().unwrap().describe("get jobs");
+    let said = jobs::find_job(&plain, &key)
+        .await
+        .err()
+        .unwrap()
+        .describe("get jobs");
     assert!(said.contains("https://"), "{said}");
 }
 
@@ -115,7 +123,10 @@ async fn the_log_names_the_request_and_a_part_of_what_the_api_server_said() {
         name: "one".to_owned(),
     };
     let kubernetes = Kubernetes::new(client, Vec::new(), None, None);
-    assert_eq!(kubernetes.get_grant(&key).await.err(), Some(KubeError::Invalid));
+    assert_eq!(
+        grants::get_grant(&kubernetes, &key).await.err(),
+        Some(KubeError::Invalid)
+    );
     let read = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let text = read();
     for part in [
@@ -129,7 +140,11 @@ async fn the_log_names_the_request_and_a_part_of_what_the_api_server_said() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("END") && !text.contains('\u{202e}'), "{text}");
-    assert!(kubernetes.read_secret("media", "keys").await.is_err());
+    assert!(
+        credentials::read_secret(&kubernetes, "media", "keys")
+            .await
+            .is_err()
+    );
     let secret = read().split_off(text.len());
     assert!(
         secret.contains("Secret media/keys") && secret.contains("code=422"),
@@ -190,11 +205,15 @@ async fn a_token_that_is_not_accepted_says_nothing_about_permissions() {
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     let status = r#"{"kind": "Status", "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401}"#;
     let kubernetes = answering(401, status);
-    let listed = kubernetes.list_grants("pics", 1_000_000).await;
+    let listed = grants::list_grants(&kubernetes, "pics", 1_000_000).await;
     assert_eq!(listed.err(), Some(KubeError::Unavailable));
     for read in [
-        kubernetes.read_secret("media", "keys").await.map(drop),
-        kubernetes.request_token("media", "robot").await.map(drop),
+        credentials::read_secret(&kubernetes, "media", "keys")
+            .await
+            .map(drop),
+        credentials::request_token(&kubernetes, "media", "robot")
+            .await
+            .map(drop),
     ] {
         assert_eq!(read, Err(CredentialsError::Unavailable));
     }
@@ -220,4 +239,32 @@ fn a_certificate_out_of_its_time_is_described_by_the_words_of_the_tls_library() 
         let said = describe_failure(&rustls::Error::InvalidCertificate(error).to_string());
         assert!(said.contains("correct the clock"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_is_more_than_one_part_of_a_path_is_not_requested() {
+    // An API server that finds every object.
+    let server = tower::service_fn(|request: http::Request<Body>| async move {
+        assert_eq!(request.uri().path(), "/api/v1/namespaces/media/secrets/keys");
+        let found = r#"{"kind": "Secret", "metadata": {"name": "other"}, "data": {}}"#;
+        http::Response::builder().body(Body::from(found.as_bytes().to_vec()))
+    });
+    let kubernetes = Kubernetes::new(Client::new(server, "n"), Vec::new(), None, None);
+    for name in ["?limit=500", "../..", "a/../../b", "", "a#b", "a%2f..%2fb"] {
+        let key = |namespace: &str, name: &str| ObjectKey {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        for key in [key("media", name), key(name, "open")] {
+            assert_eq!(grants::get_grant(&kubernetes, &key).await, Ok(None), "{key}");
+            assert_eq!(jobs::get_job(&kubernetes, &key).await, Ok(None), "{key}");
+        }
+        let read = credentials::read_secret(&kubernetes, "media", name).await;
+        assert_eq!(read.err(), Some(CredentialsError::NotFound), "{name}");
+        let token = credentials::request_token(&kubernetes, "media", name).await;
+        assert_eq!(token.err(), Some(CredentialsError::NotFound), "{name}");
+    }
+    // An answer about another object is not used.
+    let read = credentials::read_secret(&kubernetes, "media", "keys").await;
+    assert_eq!(read.err(), Some(CredentialsError::Unavailable));
 }
