@@ -55,9 +55,17 @@ pub(super) fn credentials_check(name: &'static str, facts: &CredentialFacts) -> 
             format!("{origin} gave no credentials ({})", error.code),
             "check the token file, the RAM role of the ECS instance, or the credentials URI".to_owned(),
         ),
-        CredentialsError::OtherAccount { .. }
-        | CredentialsError::AccountUnverified(_)
-        | CredentialsError::Unavailable => (
+        CredentialsError::OtherAccount { account, expected } => (
+            Level::Failed,
+            format!("{origin} belongs to account {account}, and the project to account {expected}"),
+            format!("use credentials of account {expected}"),
+        ),
+        CredentialsError::AccountUnverified(error) => (
+            Level::Failed,
+            format!("STS does not say which account {origin} belongs to ({})", error.code_and_refusal()),
+            fix(error),
+        ),
+        CredentialsError::Unavailable => (
             Level::Warning,
             format!("{origin} cannot be read, because the API server did not answer"),
             "try again".to_owned(),
@@ -121,5 +129,44 @@ pub(super) fn call_failed(name: &'static str, what: &str, error: &CloudError) ->
         Check::warning(name, seen, fix(error))
     } else {
         Check::failed(name, seen, fix(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_credentials_says_what_failed() {
+        let error = || CloudError::new(CloudErrorKind::Unavailable, "ServiceUnavailable");
+        let cases = [
+            (
+                CredentialsError::OtherAccount {
+                    account: "111".to_owned(),
+                    expected: "222".to_owned(),
+                },
+                Level::Failed,
+                "Secret keys belongs to account 111, and the project to account 222",
+            ),
+            (
+                CredentialsError::AccountUnverified(error()),
+                Level::Failed,
+                "STS does not say which account Secret keys belongs to (ServiceUnavailable)",
+            ),
+            (
+                CredentialsError::Unavailable,
+                Level::Warning,
+                "Secret keys cannot be read, because the API server did not answer",
+            ),
+        ];
+        for (error, level, seen) in cases {
+            let facts = CredentialFacts {
+                origin: "Secret keys".to_owned(),
+                by_token: false,
+                result: Err(error),
+            };
+            let check = credentials_check("credentials", &facts);
+            assert_eq!((check.level, check.seen.as_str()), (level, seen));
+        }
     }
 }
