@@ -26,57 +26,10 @@ pub(super) fn ready_summary(
         .as_ref()
         .map_or("(unknown)", |bucket| bucket.name.as_str());
     match state {
-        GrantState::Planned(GrantOutcome::Applied) => {
-            let owned = observation.ledger.iter();
-            let desired = owned.filter(|e| e.state != EntryState::Removing).count();
-            let (statements, reach) = (counted(desired, "statement"), reach(grant, observation));
-            let message = format!("{desired} of {statements} present in the policy of {bucket}{reach}");
-            GrantReadySummary::at_rest(R::Applied, message)
-        }
-        GrantState::Planned(GrantOutcome::Writing) => {
-            progressing!(R::Reconciling, "Writing the policy of {bucket}")
-        }
-        GrantState::Planned(GrantOutcome::Propagating) => GrantReadySummary::progressing(
-            R::Propagating,
-            "Waiting for OSS to return the last write (up to 30 s) or for an unanswered write to expire (up to 6 min)",
-        ),
-        GrantState::Planned(GrantOutcome::Carried) => GrantReadySummary::progressing(
-            R::Reconciling,
-            "The grant was not processed in this reconcile; retrying",
-        ),
-        GrantState::Planned(GrantOutcome::Released { .. }) => {
-            GrantReadySummary::progressing(R::Released, "The grant owns no statement any more")
-        }
-        GrantState::Planned(GrantOutcome::ExistingStatement) => stalled!(
-            R::ExistingStatement,
-            "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
-        ),
-        GrantState::Planned(GrantOutcome::TooLarge { needed, free }) => stalled!(
-            R::PolicyTooLarge,
-            "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
-        ),
-        GrantState::Planned(GrantOutcome::StatementTooLong { bytes }) => stalled!(
-            R::PolicyTooLarge,
-            "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
-        ),
-        GrantState::Planned(GrantOutcome::LedgerFull) if grant.only_stored.unverified > 0 => {
-            progressing!(
-                R::LedgerFull,
-                "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
-                grant.only_stored.unverified
-            )
-        }
-        GrantState::Planned(GrantOutcome::LedgerFull) => GrantReadySummary::progressing(
-            R::LedgerFull,
-            "The grant owns 12 statements, the maximum; the operator adds the new statements when the old ones have been removed",
-        ),
+        GrantState::Planned(outcome) => planned_summary(grant, outcome, observation, bucket),
         GrantState::Suspended => GrantReadySummary::at_rest(
             R::Suspended,
             "Suspended: statements are neither added, restored nor removed until spec.suspend is false",
-        ),
-        GrantState::Planned(GrantOutcome::Missing) => stalled!(
-            R::DriftReported,
-            "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
         ),
         GrantState::Preview => {
             let what = "The policy is not written; status.plan shows what mode: Enforce would change";
@@ -153,6 +106,66 @@ pub(super) fn ready_summary(
             )
         }
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
+    }
+}
+
+/// Summarizes what a plan means for a grant.
+fn planned_summary(
+    grant: &GrantObject,
+    outcome: &GrantOutcome,
+    observation: &Observation,
+    bucket: &str,
+) -> GrantReadySummary {
+    use GrantReason as R;
+    match outcome {
+        GrantOutcome::Applied => {
+            let owned = observation.ledger.iter();
+            let desired = owned.filter(|e| e.state != EntryState::Removing).count();
+            let (statements, reach) = (counted(desired, "statement"), reach(grant, observation));
+            let message = format!("{desired} of {statements} present in the policy of {bucket}{reach}");
+            GrantReadySummary::at_rest(R::Applied, message)
+        }
+        GrantOutcome::Writing => {
+            progressing!(R::Reconciling, "Writing the policy of {bucket}")
+        }
+        GrantOutcome::Propagating => GrantReadySummary::progressing(
+            R::Propagating,
+            "Waiting for OSS to return the last write (up to 30 s) or for an unanswered write to expire (up to 6 min)",
+        ),
+        GrantOutcome::Carried => GrantReadySummary::progressing(
+            R::Reconciling,
+            "The grant was not processed in this reconcile; retrying",
+        ),
+        GrantOutcome::Released { .. } => {
+            GrantReadySummary::progressing(R::Released, "The grant owns no statement any more")
+        }
+        GrantOutcome::ExistingStatement => stalled!(
+            R::ExistingStatement,
+            "An equal statement exists in the policy of {bucket} and adoptionPolicy is Fail: set adoptionPolicy to Adopt, or remove the statement"
+        ),
+        GrantOutcome::TooLarge { needed, free } => stalled!(
+            R::PolicyTooLarge,
+            "The statements need {needed} bytes, and {free} of {POLICY_LIMIT} are free in the policy of {bucket}: shorten spec.access.prefixes, or remove other statements"
+        ),
+        GrantOutcome::StatementTooLong { bytes } => stalled!(
+            R::PolicyTooLarge,
+            "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
+        ),
+        GrantOutcome::LedgerFull if grant.only_stored.unverified > 0 => {
+            progressing!(
+                R::LedgerFull,
+                "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
+                grant.only_stored.unverified
+            )
+        }
+        GrantOutcome::LedgerFull => GrantReadySummary::progressing(
+            R::LedgerFull,
+            "The grant owns 12 statements, the maximum; the operator adds the new statements when the old ones have been removed",
+        ),
+        GrantOutcome::Missing => stalled!(
+            R::DriftReported,
+            "Statements are missing from the policy of {bucket} and are not restored: see status.plan and driftPolicy"
+        ),
     }
 }
 
@@ -273,125 +286,4 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::error::CERTIFICATE_EXPIRED;
-    use crate::core::policy::PlanFault;
-
-    #[test]
-    fn a_plan_that_fails_its_check_is_not_reported_as_a_conflict() {
-        for fault in [
-            PlanFault::Unreadable,
-            PlanFault::Frame,
-            PlanFault::Removed,
-            PlanFault::Added,
-            PlanFault::Everybody,
-            PlanFault::Foreign,
-            PlanFault::Size,
-        ] {
-            let (grant, state) = (GrantObject::bare("media", "one"), GrantState::InvalidPlan(fault));
-            let summary = ready_summary(&grant, &state, &Observation::default());
-            assert_eq!(summary.reason, GrantReason::InvalidPlan, "{fault}");
-            assert!(summary.stalled && !summary.ready, "{fault}");
-            assert!(
-                summary.message.contains(&fault.to_string()),
-                "{}",
-                summary.message
-            );
-        }
-    }
-
-    #[test]
-    fn a_blocked_policy_says_what_to_set_or_whom_to_ask() {
-        let blocked = CloudError::new(CloudErrorKind::PublicAccessBlocked, "AccessDenied");
-        let message = |pass_role| {
-            let observation = Observation {
-                pass_role,
-                ..Observation::default()
-            };
-            let state = GrantState::CloudFailed(blocked.clone());
-            ready_summary(&GrantObject::bare("media", "one"), &state, &observation).message
-        };
-        let written = message(Some(PassRoleDecision::Included));
-        assert!(
-            written.ends_with("set access.passRoleStatement to Auto or Omit"),
-            "{written}"
-        );
-        let omitted = message(Some(PassRoleDecision::Omitted));
-        assert!(omitted.contains("RoleChain"), "{omitted}");
-    }
-
-    #[test]
-    fn a_written_pass_role_statement_is_reported_as_public() {
-        let reach = |pass_role| {
-            let observation = Observation {
-                pass_role: Some(pass_role),
-                ..Observation::default()
-            };
-            reach(&GrantObject::bare("media", "one"), &observation)
-        };
-        assert!(reach(PassRoleDecision::Included).contains("counts as public"));
-        assert_eq!(reach(PassRoleDecision::Omitted), "");
-    }
-
-    #[test]
-    fn a_policy_that_oss_counts_as_public_is_reported_with_the_ways_around_it() {
-        let said = |public| {
-            let policy = crate::api::ObservedPolicy {
-                sha256: None,
-                bytes: 0,
-                limit_bytes: 16_384,
-                statements: 1,
-                foreign_statements: 0,
-                public,
-                backup_ref: None,
-                last_write_time: None,
-                last_write_reason: None,
-            };
-            let observation = Observation {
-                policy: Some(policy),
-                ..Observation::default()
-            };
-            reach(&GrantObject::bare("media", "one"), &observation)
-        };
-        let public = said(Some(true));
-        assert!(
-            public.contains("counts the policy as public") && public.contains("RoleChain"),
-            "{public}"
-        );
-        assert_eq!((said(Some(false)), said(None)), (String::new(), String::new()));
-    }
-
-    #[test]
-    fn the_state_of_the_grant_decides_which_message_fits() {
-        let bare = || GrantObject::bare("media", "one");
-        let summary = |grant: &GrantObject, state| ready_summary(grant, &state, &Observation::default());
-        let full = || GrantState::Planned(GrantOutcome::LedgerFull);
-        assert!(summary(&bare(), full()).message.contains("12 statements"));
-        let mut newer = bare();
-        newer.only_stored.unverified = 3;
-        let message = summary(&newer, full()).message;
-        assert!(message.contains("cannot verify 3 of its 12"), "{message}");
-
-        let failed = |kind, code| GrantState::CloudFailed(CloudError::new(kind, code));
-        let gone = || failed(CloudErrorKind::NoSuchBucket, "NoSuchBucket");
-        let leaving = GrantObject {
-            deleting: true,
-            ..bare()
-        };
-        let lacks = "OSS does not show bucket";
-        assert!(summary(&leaving, gone()).message.starts_with(lacks));
-        assert!(!summary(&bare(), gone()).message.starts_with(lacks));
-        let other = summary(&leaving, failed(CloudErrorKind::Throttled, "Throttling"));
-        assert_eq!(other.reason, GrantReason::RateLimited);
-
-        let skewed = failed(CloudErrorKind::Unavailable, "RequestTimeTooSkewed");
-        assert!(summary(&bare(), skewed).message.contains(CORRECT_CLOCK));
-        let busy = failed(CloudErrorKind::Unavailable, "ServiceBusy");
-        assert!(!summary(&bare(), busy).message.contains(CORRECT_CLOCK));
-        let expired = CloudError::new(CloudErrorKind::Unanswered, CERTIFICATE_EXPIRED);
-        let advice = expired.certificate_advice().unwrap();
-        let expired = GrantState::CloudFailed(expired);
-        assert!(summary(&bare(), expired).message.ends_with(advice));
-    }
-}
+mod tests;
