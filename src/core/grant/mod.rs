@@ -11,6 +11,8 @@ pub mod events;
 mod failed_attempt;
 mod finalizer;
 mod finished;
+#[cfg(test)]
+mod fixtures;
 mod group_order;
 mod leaving;
 mod ledger;
@@ -45,6 +47,8 @@ pub use early_end::{EarlyEnd, EndFacts, is_any_denied, refusal_state, retry_afte
 pub use failed_attempt::FailedAttempt;
 pub use finalizer::FinalizerFacts;
 pub use finished::{FinishedGrant, is_waiting, transfers_ownership};
+#[cfg(test)]
+pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
 pub use group_order::{GrantSetKey, GrantSets, GroupRecord, Rank, grouped, in_order, is_time_up};
 pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
@@ -136,95 +140,6 @@ pub struct GrantObject {
     pub only_stored: OnlyStored,
 }
 
-/// Returns a spec with these fields beside its bucket and its grantee.
-#[cfg(test)]
-pub(crate) fn spec_with(fields: &serde_json::Value) -> GrantSpec {
-    let mut spec = serde_json::json!({
-        "bucket": {"name": "pics-1", "region": "cn-hangzhou", "ownerUID": "65432"},
-        "grantee": {"accountUID": "12345"},
-    });
-    let fields = fields.as_object().unwrap().clone();
-    spec.as_object_mut().unwrap().extend(fields);
-    serde_json::from_value(spec).unwrap()
-}
-
-/// Returns an entry of a ledger without a text.
-#[cfg(test)]
-pub(crate) fn entry_of(fingerprint: &str, state: crate::api::EntryState) -> LedgerEntry {
-    LedgerEntry {
-        fingerprint: fingerprint.to_owned(),
-        role: crate::api::StatementRole::Access,
-        state,
-        pre_existing: false,
-        statement: String::new(),
-        copies: None,
-        unsettled_until: None,
-        identity: None,
-        other: std::collections::BTreeMap::new(),
-    }
-}
-
-/// Returns a grant of bucket pics-1 that may read a prefix of its own, with a ledger of its statement in this state.
-#[cfg(test)]
-pub(crate) fn work_of(name: &str, state: Option<crate::api::EntryState>) -> GrantWork {
-    let prefix = format!("{name}/");
-    let spec = spec_with(&serde_json::json!({
-        "credentials": {"source": "Secret", "secretRef": {"name": "keys"}},
-        "access": {"prefixes": [prefix], "passRoleStatement": "Omit"},
-    }));
-    let desired = parse_spec(&spec, PassRoleDecision::Omitted).unwrap();
-    let statement = desired.statements.first().unwrap();
-    let mut grant = GrantObject::bare("media", name);
-    grant.bucket = Some(spec.bucket.clone());
-    grant.identity = Identity::of("media", &spec.credentials);
-    grant.spec = Ok(spec);
-    grant.status.owned.extend(state.map(|state| LedgerEntry {
-        statement: statement.text.clone(),
-        ..entry_of(&statement.fingerprint, state)
-    }));
-    let mut work = GrantWork::of(grant, BTreeSet::new(), false);
-    work.input.disposition = Disposition::Enforced(desired);
-    work
-}
-
-/// Returns the policy with the statements of these grants.
-#[cfg(test)]
-pub(crate) fn policy_of(batch: &[&GrantWork]) -> super::policy::Document {
-    let texts = batch.iter().map(|work| match &work.input.disposition {
-        Disposition::Enforced(desired) => desired.statements.first().unwrap().text.clone(),
-        Disposition::Carried | Disposition::Removing(_) => panic!("{} wants nothing", work.grant.key),
-    });
-    let text = super::policy::Document::new_document(&texts.collect::<Vec<_>>()).unwrap();
-    super::policy::Document::parse(text.as_bytes()).unwrap()
-}
-
-#[cfg(test)]
-impl GrantObject {
-    /// Returns a grant without spec and status, with its name as uid.
-    pub(crate) fn bare(namespace: &str, name: &str) -> Self {
-        Self {
-            key: ObjectKey {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            },
-            uid: name.to_owned(),
-            resource_version: "1".to_owned(),
-            generation: 1,
-            created: None,
-            deleting: false,
-            finalizers: Vec::new(),
-            reconcile_at: None,
-            abandon: false,
-            retain: false,
-            bucket: None,
-            identity: None,
-            spec: Err(String::new()),
-            status: GrantStatus::default(),
-            only_stored: OnlyStored::default(),
-        }
-    }
-}
-
 impl GrantObject {
     /// Returns `true` if the operator's finalizer is set.
     pub fn has_finalizer(&self) -> bool {
@@ -281,6 +196,33 @@ impl GrantInput {
             ledger: grant.status.owned.clone(),
             unverified: grant.only_stored.unverified,
             unproven: BTreeSet::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl GrantObject {
+    /// Returns a grant without spec and status, with its name as uid.
+    pub(crate) fn bare(namespace: &str, name: &str) -> Self {
+        Self {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            uid: name.to_owned(),
+            resource_version: "1".to_owned(),
+            generation: 1,
+            created: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            reconcile_at: None,
+            abandon: false,
+            retain: false,
+            bucket: None,
+            identity: None,
+            spec: Err(String::new()),
+            status: GrantStatus::default(),
+            only_stored: OnlyStored::default(),
         }
     }
 }

@@ -8,6 +8,8 @@ mod ends;
 mod enforcement;
 pub mod events;
 mod first_calls;
+#[cfg(test)]
+mod fixtures;
 mod gate;
 mod grant_wait;
 mod limits;
@@ -45,6 +47,8 @@ pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use ends::{grant_unread, names_caller, other_service_role, rejected_credentials, results_unreadable};
 pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, wait_message, wait_note};
 pub use first_calls::is_item_code;
+#[cfg(test)]
+pub(crate) use fixtures::spec_with;
 pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch, stays_open};
 pub use grant_wait::wait_for_grant;
 pub use limits::evaluate_limits;
@@ -175,18 +179,6 @@ impl JobObject {
         let active = self.status.items.as_ref().is_some_and(|items| items.active > 0);
         !self.is_finished() && (open || active)
     }
-}
-
-/// Returns a spec with these fields beside its project and its credentials.
-#[cfg(test)]
-pub(crate) fn spec_with(fields: &serde_json::Value) -> JobSpec {
-    let mut spec = serde_json::json!({
-        "project": {"name": "p", "region": "cn-hangzhou", "accountUID": "12345"},
-        "credentials": {"source": "Secret", "secretRef": {"name": "s"}},
-    });
-    let fields = fields.as_object().unwrap().clone();
-    spec.as_object_mut().unwrap().extend(fields);
-    serde_json::from_value(spec).unwrap()
 }
 
 #[cfg(test)]
