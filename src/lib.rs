@@ -3,7 +3,7 @@
 //!
 //! - [`api`]: the kinds: fields, validation rules and reasons.
 //! - [`core`]: all decisions, as pure functions: no async, no I/O, no clock.
-//! - [`ports`]: the traits for everything outside the process.
+//! - [`ports`]: the trait with every effect: API server, cloud and clock.
 //! - [`cloud`], [`kubernetes`]: the adapters for Alibaba Cloud and for the API server.
 //! - [`runtime`]: generic machinery: queue, rate limits, metrics, probes.
 //! - [`controller`]: the reconcilers of buckets and jobs, and the state that they share.

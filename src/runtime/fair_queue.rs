@@ -1,5 +1,6 @@
-//! Fair queue of one IMM project: namespaces are served round-robin, and first come, first served within a namespace. A job
-//! holds at most one ticket, so the jobs of a namespace are served round-robin as well.
+//! Fair queue for what namespaces share: the requests of an IMM project, those to the API server, and memory. Namespaces are
+//! served round-robin, and first come, first served within a namespace. A job holds at most one ticket of a project, so the
+//! jobs of a namespace are served round-robin as well.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
