@@ -67,8 +67,9 @@ impl KubeError {
     }
 }
 
-/// A failed call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A failed call. Its text has nothing but values of closed sets.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}", self.code_and_refusal())]
 pub struct CloudError {
     /// Kind of the failure.
     pub kind: CloudErrorKind,
@@ -216,25 +217,31 @@ impl CloudError {
 }
 
 /// Why credentials cannot be used, found before any call with them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CredentialsError {
     /// The Secret or ServiceAccount does not exist.
+    #[error("the Secret or ServiceAccount does not exist")]
     NotFound,
     /// The Secret lacks this key, or its value is not printable text.
+    #[error("{0} is missing or not printable text")]
     Invalid(&'static str),
     /// The operator has no permission to read the Secret.
+    #[error("no permission to read the Secret")]
     SecretAccessDenied {
         /// ServiceAccount of the operator as NAMESPACE:NAME, when known.
         account: Option<String>,
     },
     /// The operator has no permission to request a token of the ServiceAccount.
+    #[error("no permission to request a token of the ServiceAccount")]
     TokenRequestDenied {
         /// ServiceAccount of the operator as NAMESPACE:NAME, when known.
         account: Option<String>,
     },
     /// STS rejected the role assumption.
-    AssumeRoleDenied(CloudError),
+    #[error("STS rejected the role assumption ({0})")]
+    AssumeRoleDenied(#[source] CloudError),
     /// The credentials belong to another account than the job names.
+    #[error("the credentials belong to account {account}, not to {expected}")]
     OtherAccount {
         /// Account of the credentials.
         account: String,
@@ -243,14 +250,19 @@ pub enum CredentialsError {
     },
     /// STS does not say which account the credentials belong to, and the operator's own identity scores with them or reads the
     /// source: the project could be that of another account.
-    AccountUnverified(CloudError),
+    #[error("STS does not say which account the credentials belong to ({0})")]
+    AccountUnverified(#[source] CloudError),
     /// The operator has no identity of its own.
+    #[error("the operator has no identity of its own")]
     NotConfigured,
     /// STS did not answer, failed, or rejected the time of the request.
-    StsUnavailable(CloudError),
+    #[error("STS gave no session ({0})")]
+    StsUnavailable(#[source] CloudError),
     /// The source of the operator's own credentials gave none: a file, the metadata service or the credentials URI.
-    OwnSourceFailed(CloudError),
+    #[error("the source of the operator's own credentials gave none ({0})")]
+    OwnSourceFailed(#[source] CloudError),
     /// The API server did not answer.
+    #[error("the API server did not answer")]
     Unavailable,
 }
 
@@ -355,4 +367,27 @@ fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
     first.chain(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_credentials_has_the_call_that_failed_as_its_cause() {
+        let call = CloudError {
+            request_id: Some("1-2".to_owned()),
+            ..CloudError::new(CloudErrorKind::AccessDenied, "NoPermission")
+        };
+        assert_eq!(call.to_string(), "NoPermission, request id 1-2");
+        for error in [
+            CredentialsError::AssumeRoleDenied(call.clone()),
+            CredentialsError::AccountUnverified(call.clone()),
+            CredentialsError::StsUnavailable(call.clone()),
+            CredentialsError::OwnSourceFailed(call.clone()),
+        ] {
+            let cause = std::error::Error::source(&error).unwrap().downcast_ref();
+            assert_eq!(cause, Some(&call), "{error}");
+        }
+    }
 }
