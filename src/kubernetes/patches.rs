@@ -30,8 +30,10 @@ struct FinalizerMetadata {
 // reconcile here covers all grants of a bucket. These patches also test the UID, so that an object that was deleted and
 // created again under the same name is not patched.
 pub(crate) async fn add_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<String, KubeError> {
-    let patch = finalizer_addition(grant);
-    let answer = send_patch::<ImmBucketGrant>(kubernetes, &grant.key, patch);
+    let answer = async {
+        let patch = finalizer_addition(grant)?;
+        send_patch::<ImmBucketGrant>(kubernetes, &grant.key, Some(patch)).await
+    };
     send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await
 }
 
@@ -91,18 +93,19 @@ async fn finalizer_removal(
         let found = read::<ImmBucketGrant, FinalizerPlace>(&kubernetes.client, &grant.key).await?;
         place = found.and_then(|found| found.metadata.finalizers);
     }
-    Ok(place.and_then(|place| {
+    let removal = |place| {
         let path = format!("/metadata/finalizers/{place}");
         json_patch(json!([
             {"op": "test", "path": "/metadata/uid", "value": grant.uid},
             {"op": "test", "path": path, "value": FINALIZER},
             {"op": "remove", "path": path},
         ]))
-    }))
+    };
+    place.map(removal).transpose()
 }
 
 /// Returns the JSON patch that adds the operator's finalizer.
-fn finalizer_addition(grant: &GrantObject) -> Option<Patch<Value>> {
+fn finalizer_addition(grant: &GrantObject) -> Result<Patch<Value>, kube::Error> {
     let uid = json!({"op": "test", "path": "/metadata/uid", "value": grant.uid});
     let last = json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER});
     json_patch(match grant.finalizers.as_slice() {
@@ -122,8 +125,15 @@ fn finalizer_addition(grant: &GrantObject) -> Option<Patch<Value>> {
     })
 }
 
-fn json_patch(operations: Value) -> Option<Patch<Value>> {
-    Some(Patch::Json(serde_json::from_value(operations).ok()?))
+/// Returns a JSON patch.
+///
+/// # Errors
+/// The operations are no patch. `None` instead would mean that nothing has to be patched.
+fn json_patch(operations: Value) -> Result<Patch<Value>, kube::Error> {
+    let operations = serde_json::from_value(operations);
+    operations
+        .map(Patch::Json)
+        .map_err(|error| kube::Error::BuildRequest(kube::core::request::Error::SerializeBody(error)))
 }
 
 #[cfg(test)]
@@ -158,11 +168,22 @@ mod tests {
         operations(finalizer_removal(&kubernetes, &grant(finalizers)).await.unwrap())
     }
 
+    #[test]
+    fn a_patch_that_cannot_be_built_is_no_patch_that_is_not_needed() {
+        for wrong in [
+            json!([{"op": "test"}]),
+            json!([{"op": "remove", "path": "metadata"}]),
+            json!({}),
+        ] {
+            assert!(json_patch(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
     #[tokio::test]
     async fn the_finalizer_is_removed_where_it_is_and_added_at_the_end() {
         for others in [0, 1, KEPT_FINALIZERS - 1, KEPT_FINALIZERS, 5_000] {
             let mut names: Vec<String> = (0..others).map(|n| format!("a/{n}")).collect();
-            let added = operations(finalizer_addition(&grant(&names)));
+            let added = operations(finalizer_addition(&grant(&names)).ok());
             let tested = match others {
                 0 => json!({"op": "test", "path": "/metadata/finalizers", "value": null}),
                 others if others < KEPT_FINALIZERS => {
