@@ -20,7 +20,7 @@ use crate::core::leader_election::BILLED_OVERRUN;
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
-use crate::core::validate::ObjectUri;
+use crate::core::validate::{ObjectUri, ValidationError};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::{
     Kubernetes, cluster, credentials, grants, jobs, now, patches, policy_backups, reports,
@@ -263,7 +263,7 @@ impl Ports for Adapters {
         payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectPage, CloudError> {
-        let place = BucketPlace::new(bucket, region).map_err(|_| invalid_name())?;
+        let place = BucketPlace::new(bucket, region).map_err(|error| invalid_name(&error))?;
         let call = oss_objects::list_objects(&self.cloud, &place, prefix, after, payer, keys, now());
         self.counted(CloudApi::ListObjectsV2, call.await)
     }
@@ -276,7 +276,7 @@ impl Ports for Adapters {
         payer: RequestPayer,
         keys: &AccessKeys,
     ) -> Result<ObjectChunk, CloudError> {
-        let place = ObjectPlace::new(object, region).map_err(|_| invalid_name())?;
+        let place = ObjectPlace::new(object, region).map_err(|error| invalid_name(&error))?;
         let call = oss_objects::read_object(&self.cloud, &place, range, etag, payer, keys, now());
         self.counted(CloudApi::GetObject, call.await)
     }
@@ -289,7 +289,7 @@ impl Ports for Adapters {
         project: &ProjectRef,
         keys: &AccessKeys,
     ) -> Result<ProjectLimits, CloudError> {
-        let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
+        let place = ProjectPlace::of(project).map_err(|error| invalid_name(&error))?;
         let answer = imm::project_limits(&self.cloud, &place, keys, now()).await;
         self.counted(CloudApi::GetProject, answer)
     }
@@ -303,7 +303,7 @@ impl Ports for Adapters {
         keys: &AccessKeys,
         uri: &str,
     ) -> Result<String, CloudError> {
-        let place = ProjectPlace::of(project).map_err(|_| invalid_name())?;
+        let place = ProjectPlace::of(project).map_err(|error| invalid_name(&error))?;
         self.fence
             .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
             .await;
@@ -312,11 +312,12 @@ impl Ports for Adapters {
 }
 
 fn bucket_place(bucket: &BucketRef) -> Result<BucketPlace, CloudError> {
-    BucketPlace::of(bucket).map_err(|_| invalid_name())
+    BucketPlace::of(bucket).map_err(|error| invalid_name(&error))
 }
 
 /// Error of a call that is not made. Specs are checked before, so only an object that is older than the schema gets here.
-fn invalid_name() -> CloudError {
+fn invalid_name(error: &ValidationError) -> CloudError {
+    tracing::warn!(%error, "failed to build a request to the cloud: the stored object is older than the CRD");
     CloudError::new(CloudErrorKind::RequestRejected, "InvalidName")
 }
 

@@ -2,6 +2,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::*;
+use crate::app::secret_answers::Log;
 use crate::core::endpoints::Endpoints;
 
 /// Adapters without the lease, for an API server and a cloud.
@@ -197,4 +198,30 @@ async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
     let read = tokio::time::timeout(patience, world.get_policy(&bucket, &keys));
     let _ = read.await;
     assert!(listener.accept().is_ok());
+}
+
+#[tokio::test]
+async fn a_call_that_a_name_prevents_says_in_the_log_which_one() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::ready(http::Response::builder().body(kube::client::Body::empty()))
+    });
+    let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
+    let bucket = BucketRef {
+        name: "pics".to_owned(),
+        region: "elsewhere".to_owned(),
+        owner_uid: "1234567890123456".to_owned(),
+    };
+    let keys = AccessKeys {
+        id: "a".to_owned(),
+        secret: "b".into(),
+        token: None,
+        expires_at: None,
+    };
+    let refused = world.get_policy(&bucket, &keys).await.unwrap_err();
+    assert_eq!(refused.code, "InvalidName");
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(said.contains("spec.bucket.region must be a region id"), "{said}");
 }
