@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::connection::connect;
 use self::wiring::{Adapters, concurrent_lists};
-use crate::cloud::Cloud;
+use crate::cloud::{ClientError, Cloud};
 use crate::controller::Controllers;
 use crate::controller::feed::{WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
@@ -111,8 +111,8 @@ pub enum RunError {
     #[error("lost the lease; exiting, so that the restarted process can acquire it again")]
     LeaseLost,
     /// The HTTP client cannot be created.
-    #[error("cannot create the HTTP client: {0}")]
-    Http(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 65 s to finish.
@@ -143,7 +143,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         rules.load(path).await?;
     }
     let client = connect(&settings.cluster).map_err(RunError::NotFound)?.client;
-    let cloud = Cloud::new(endpoints).map_err(|e| RunError::Http(e.to_string()))?;
+    let cloud = Cloud::new(endpoints)?;
     let metrics = Arc::new(metrics::Metrics::default());
     metrics.started(now());
     let _polling = settings.tenancy_rules.clone().map(|path| {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::environment::{credentials_from_environment, variable};
 use crate::app::OperatorIdentity;
-use crate::cloud::{CredentialsUri, CredentialsUriError, MetadataService};
+use crate::cloud::{ClientError, CredentialsUri, CredentialsUriError, MetadataService};
 use crate::core::endpoints::{EndpointSettings, Network, RegionSources, StsEnvironment};
 use crate::core::validate::check_role;
 
@@ -62,8 +62,8 @@ pub enum IdentityError {
     #[error(transparent)]
     Uri(#[from] CredentialsUriError),
     /// The HTTP client cannot be created.
-    #[error("cannot create the HTTP client: {0}")]
-    Http(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// Flags about Alibaba Cloud.
@@ -187,8 +187,7 @@ impl CloudArgs {
                     return Err(IdentityError::Role);
                 }
                 let version_1 = !is_true("ALIBABA_CLOUD_IMDSV1_DISABLED");
-                let service = MetadataService::new(self.metadata_address, version_1)
-                    .map_err(|error| IdentityError::Http(error.to_string()))?;
+                let service = MetadataService::new(self.metadata_address, version_1)?;
                 Ok(OperatorIdentity::Instance { service, role })
             }
             IdentityArg::Uri => {

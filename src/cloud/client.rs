@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, ClientBuilder, Method, Request, Response, Url, redirect, retry};
+use thiserror::Error;
 
 use super::classify::{self, ErrorHeaders};
 use super::sign::Header;
@@ -22,6 +23,11 @@ pub const IMM_DEADLINE: Duration = Duration::from_secs(60);
 pub(super) const MAX_POLICY_RESPONSE_BYTES: usize = 64 * 1024;
 /// Size limit of every other response.
 pub(super) const MAX_RESPONSE_BYTES: usize = 16 * 1024;
+
+/// The HTTP client cannot be created: TLS cannot be set up.
+#[derive(Debug, Error)]
+#[error("cannot create the HTTP client: {}", error_chain(.0))]
+pub struct ClientError(#[from] reqwest::Error);
 
 /// Client of OSS, IMM and STS.
 #[derive(Clone)]
@@ -63,8 +69,11 @@ impl HttpResponse {
 }
 
 impl Cloud {
-    /// Creates a client for `endpoints`. A rustls crypto provider must be installed first. Fails if TLS cannot be set up.
-    pub fn new(endpoints: Endpoints) -> Result<Self, reqwest::Error> {
+    /// Creates a client for `endpoints`. A rustls crypto provider must be installed first.
+    ///
+    /// # Errors
+    /// [`ClientError`] if TLS cannot be set up.
+    pub fn new(endpoints: Endpoints) -> Result<Self, ClientError> {
         let client = client_builder()
             .connect_timeout(Duration::from_secs(5))
             .pool_idle_timeout(Duration::from_secs(50))

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::answer::IssuedKeys;
 use super::classify;
-use super::client::{self, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
+use super::client::{self, ClientError, HttpResponse, MAX_RESPONSE_BYTES, client_builder, parse_url};
 use super::reachability::reach_with;
 use crate::core::doctor::Reachability;
 use crate::core::endpoints::is_this_machine;
@@ -39,8 +39,11 @@ pub struct MetadataService {
 
 impl MetadataService {
     /// Creates a client of the metadata service. `loopback` replaces its address in tests; an address of another machine is
-    /// ignored, because whoever answers decides who the operator is. Fails if TLS cannot be set up.
-    pub fn new(loopback: Option<SocketAddr>, version_1: bool) -> Result<Self, reqwest::Error> {
+    /// ignored, because whoever answers decides who the operator is.
+    ///
+    /// # Errors
+    /// [`ClientError`] if TLS cannot be set up.
+    pub fn new(loopback: Option<SocketAddr>, version_1: bool) -> Result<Self, ClientError> {
         let local = loopback.filter(|address| address.ip().is_loopback());
         Ok(Self {
             client: direct_client()?,
@@ -121,12 +124,18 @@ impl MetadataService {
     }
 }
 
-/// A credentials URI that cannot be used.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "ALIBABA_CLOUD_CREDENTIALS_URI must be an https URL, or an http URL of this machine such as http://127.0.0.1:6666/, without a user name and without a fragment"
-)]
-pub struct CredentialsUriError;
+/// Why a credentials URI cannot be used.
+#[derive(Debug, Error)]
+pub enum CredentialsUriError {
+    /// It is no URL, or not one of those that are allowed. What is wrong with it could show a part of it.
+    #[error(
+        "ALIBABA_CLOUD_CREDENTIALS_URI must be an https URL, or an http URL of this machine such as http://127.0.0.1:6666/, without a user name and without a fragment"
+    )]
+    Refused,
+    /// The HTTP client cannot be created.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
 
 /// A URI that answers with temporary credentials. It is never shown, because its path or query can be a secret.
 #[derive(Clone)]
@@ -141,7 +150,7 @@ impl CredentialsUri {
     /// # Errors
     /// [`CredentialsUriError`] if the URI cannot be used, or TLS cannot be set up.
     pub fn new(text: &str) -> Result<Self, CredentialsUriError> {
-        let url = Url::parse(text.trim()).map_err(|_| CredentialsUriError)?;
+        let url = Url::parse(text.trim()).map_err(|_| CredentialsUriError::Refused)?;
         let host = url.host_str().unwrap_or_default();
         let private = match url.scheme() {
             "https" => !host.is_empty(),
@@ -150,10 +159,12 @@ impl CredentialsUri {
         };
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         if !private || !plain {
-            return Err(CredentialsUriError);
+            return Err(CredentialsUriError::Refused);
         }
-        let client = direct_client().map_err(|_| CredentialsUriError)?;
-        Ok(Self { client, url })
+        Ok(Self {
+            client: direct_client()?,
+            url,
+        })
     }
 
     /// Returns the root of the URI, without its path and query.
@@ -177,8 +188,8 @@ impl CredentialsUri {
     }
 }
 
-fn direct_client() -> Result<Client, reqwest::Error> {
-    client_builder().no_proxy().build()
+fn direct_client() -> Result<Client, ClientError> {
+    Ok(client_builder().no_proxy().build()?)
 }
 
 /// Sends a request and returns the answer if it is a success. Errors contain neither the URL nor a part of the answer.

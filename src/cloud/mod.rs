@@ -19,6 +19,6 @@ pub mod sign;
 pub mod sts;
 mod tls;
 
-pub use client::{Cloud, IMM_DEADLINE, OSS_DEADLINE};
+pub use client::{ClientError, Cloud, IMM_DEADLINE, OSS_DEADLINE};
 pub use machine_keys::{CredentialsUri, CredentialsUriError, MetadataService};
 pub use rpc::UnsignedQuery;
