@@ -2,8 +2,8 @@
 
 use kube::Resource;
 
-use super::RunError;
 use super::connection::connect;
+use super::run_error::RunError;
 use crate::api::{ImageScoreJob, ImmBucketGrant, ItemResult};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
@@ -30,9 +30,7 @@ async fn release_all(
     kubernetes: &Kubernetes,
     remove: bool,
 ) -> Result<Option<Vec<(ObjectKey, usize)>>, RunError> {
-    let failed = |error: RequestError| {
-        RunError::Cluster(error.describe("list and patch immbucketgrants in all namespaces"))
-    };
+    let failed = RunError::cluster("list and patch immbucketgrants in all namespaces");
     let grants = match grants::all_grants(kubernetes).await {
         Err(error) if error.is_not_found() => {
             return match cluster::serves::<ImmBucketGrant>(kubernetes).await {
@@ -41,12 +39,14 @@ async fn release_all(
                 Err(cause) => Err(failed(cause)),
             };
         }
-        answer => answer.map_err(failed)?,
+        answer => answer.map_err(&failed)?,
     };
     let mut held = Vec::new();
     for grant in grants.into_iter().filter(GrantObject::has_finalizer) {
         if remove {
-            patches::release_grant(kubernetes, &grant).await.map_err(failed)?;
+            patches::release_grant(kubernetes, &grant)
+                .await
+                .map_err(&failed)?;
         }
         let entries = grant.status.owned.len() + grant.only_stored.unverified;
         held.push((grant.key, entries));
@@ -73,14 +73,13 @@ pub async fn read_results(
     };
     // A name is a part of the path of a request.
     check_object_name("the name of the job", &key.name)
-        .and_then(|()| check_namespace_name("the namespace", &key.namespace))
-        .map_err(|error| RunError::NotFound(error.to_string()))?;
+        .and_then(|()| check_namespace_name("the namespace", &key.namespace))?;
     let permissions = format!(
         "get imagescorejobs and list imagescorereports in namespace {} (included in the built-in ClusterRole view)",
         key.namespace
     );
-    let failed = |error: RequestError| RunError::Cluster(error.describe(&permissions));
-    let Some(job) = jobs::find_job(&kubernetes, &key).await.map_err(failed)? else {
+    let failed = RunError::cluster(&permissions);
+    let Some(job) = jobs::find_job(&kubernetes, &key).await.map_err(&failed)? else {
         return Err(absent::<ImageScoreJob>(&kubernetes, &key).await);
     };
     page_of(job.status.results.clone());
@@ -88,7 +87,7 @@ pub async fn read_results(
     while job.status.reports.is_some() {
         let (reports, next) = reports::find_reports(&kubernetes, &job, page.as_deref())
             .await
-            .map_err(failed)?;
+            .map_err(&failed)?;
         page_of(
             reports
                 .into_iter()
@@ -105,13 +104,14 @@ pub async fn read_results(
 
 /// Returns the error about an object that does not exist, or whose kind the cluster does not have.
 async fn absent<K: Resource<DynamicType = ()>>(kubernetes: &Kubernetes, key: &ObjectKey) -> RunError {
-    let kind = K::kind(&());
+    let kind = K::kind(&()).into_owned();
     match cluster::serves::<K>(kubernetes).await {
-        Ok(true) => RunError::NotFound(format!("there is no {kind} {key}")),
-        Ok(false) => RunError::NotFound(format!(
-            "the cluster has no CRD of {kind}: install the operator, or select another context"
-        )),
-        Err(error) => RunError::Cluster(error.describe("get /apis")),
+        Ok(true) => RunError::NoObject {
+            kind,
+            key: key.clone(),
+        },
+        Ok(false) => RunError::NoCrd(kind),
+        Err(error) => RunError::cluster("get /apis")(error),
     }
 }
 
@@ -127,7 +127,7 @@ impl CallersCluster {
     /// # Errors
     /// Returns an error if no configuration can be used.
     pub fn connect(cluster: &ConnectOptions) -> Result<Self, RunError> {
-        let connection = connect(cluster).map_err(RunError::NotFound)?;
+        let connection = connect(cluster)?;
         Ok(Self {
             kubernetes: Kubernetes::new(connection.client, Vec::new(), None, None),
             namespace: connection.namespace,
@@ -151,8 +151,7 @@ impl CallersCluster {
     pub async fn grant(&self, key: &ObjectKey) -> Result<GrantObject, RunError> {
         let permission = format!("get immbucketgrants in namespace {}", key.namespace);
         let found = grants::find_grant(&self.kubernetes, key).await;
-        let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        match found {
+        match found.map_err(RunError::cluster(&permission))? {
             Some(grant) => Ok(grant),
             None => Err(absent::<ImmBucketGrant>(&self.kubernetes, key).await),
         }
@@ -165,8 +164,7 @@ impl CallersCluster {
     pub async fn job(&self, key: &ObjectKey) -> Result<JobObject, RunError> {
         let permission = format!("get imagescorejobs in namespace {}", key.namespace);
         let found = jobs::find_job(&self.kubernetes, key).await;
-        let found = found.map_err(|error| RunError::Cluster(error.describe(&permission)))?;
-        match found {
+        match found.map_err(RunError::cluster(&permission))? {
             Some(job) => Ok(job),
             None => Err(absent::<ImageScoreJob>(&self.kubernetes, key).await),
         }
@@ -177,12 +175,12 @@ impl CallersCluster {
     /// # Errors
     /// Returns an error if the grants cannot be listed: [`RunError::Refused`] if there is a cluster that does not allow it.
     pub async fn has_grant_of(&self, bucket: &str) -> Result<bool, RunError> {
-        let failed = |error: RequestError| {
-            let why = error.describe("list immbucketgrants in all namespaces");
-            if error.refuses_caller() {
-                RunError::Refused(why)
+        let failed = |source: RequestError| {
+            let permissions = "list immbucketgrants in all namespaces".to_owned();
+            if source.refuses_caller() {
+                RunError::Refused { permissions, source }
             } else {
-                RunError::Cluster(why)
+                RunError::Cluster { permissions, source }
             }
         };
         let grants = grants::all_grants(&self.kubernetes).await.map_err(failed)?;

@@ -1,21 +1,17 @@
 //! The connection to the API server, as kubeconfig files or the Pod describe it.
 
+use super::run_error::RunError;
 use crate::kubernetes::connect::{self, ConnectOptions, Connection};
 use crate::runtime::panics::{Panicked, contain_call};
 
 /// Connects to the API server. No request is sent.
 ///
 /// # Errors
-/// Returns the message for people if no configuration can be used.
-pub(super) fn connect(options: &ConnectOptions) -> Result<Connection, String> {
+/// No configuration can be used.
+pub(super) fn connect(options: &ConnectOptions) -> Result<Connection, RunError> {
     // kube runs the commands that print a credential, and panics if a header cannot have it.
-    contain_call(|| connect::connect(options)).unwrap_or_else(|Panicked| {
-        Err(
-            "the kubeconfig cannot be used: the token that the exec plugin or the command of auth-provider prints probably has \
-             characters that a token cannot have, such as a line break at its end"
-                .to_owned(),
-        )
-    })
+    let connected = contain_call(|| connect::connect(options));
+    Ok(connected.map_err(|Panicked| RunError::UnusableToken)??)
 }
 
 #[cfg(test)]
@@ -39,7 +35,7 @@ users: [{name: u, user: USER}]
             required: Some(file),
             ..ConnectOptions::default()
         };
-        connect(&options).map(drop)
+        connect(&options).map(drop).map_err(|error| error.to_string())
     }
 
     #[tokio::test]
@@ -51,7 +47,8 @@ users: [{name: u, user: USER}]
             r#"{token: "\n"}"#,
             r#"{username: "a\nb", password: "c\u0001\n"}"#,
             r#"{username: "a", password: "b", token: "a\nb"}"#,
-            r#"{auth-provider: {name: oidc, config: {id-token: "abc\n", refresh-token: "a\nb"}}}"#,
+            r#"{auth-provider: {name: oidc, config: {id-token: "abc\n", refresh-token: "a\nb", access-token: "a\nb"}}}"#,
+            r#"{auth-provider: {name: gcp, config: {id-token: "abc", access-token: "a\nb", expiry: "2026-01-01T00:00:00Z"}}}"#,
         ] {
             assert_eq!(connected(folder.path(), user), Ok(()), "{user}");
         }
@@ -65,6 +62,8 @@ users: [{name: u, user: USER}]
             r#"{token: "ab\nc"}"#,
             r#"{token: "ab\u0001c"}"#,
             r#"{auth-provider: {name: oidc, config: {id-token: "ab\nc"}}}"#,
+            r#"{auth-provider: {name: gcp, config: {access-token: "ab\nc", expiry: "2026-01-01T00:00:00Z"}}}"#,
+            r#"{auth-provider: {name: azure, config: {access-token: "ab\nc"}}}"#,
             "{auth-provider: {name: gcp, config: {cmd-path: echo, cmd-args: abc}}}",
             &exec("abc\n"),
             r#"{as: "a\nb"}"#,

@@ -4,6 +4,7 @@ mod caller_credentials;
 mod commands;
 mod connection;
 mod operator_identity;
+mod run_error;
 #[cfg(test)]
 mod secret_answers;
 mod selftest;
@@ -14,6 +15,7 @@ mod wiring;
 pub use self::caller_credentials::CallerCredentials;
 pub use self::commands::{CallersCluster, read_results, release_finalizers};
 pub use self::operator_identity::{OperatorIdentity, TokenExchange};
+pub use self::run_error::RunError;
 pub use self::selftest::{SelftestSettings, selftest};
 
 use std::net::SocketAddr;
@@ -23,17 +25,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::connection::connect;
 use self::wiring::{Adapters, concurrent_lists};
-use crate::cloud::{ClientError, Cloud};
+use crate::cloud::Cloud;
 use crate::controller::Controllers;
 use crate::controller::feed::{WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
-use crate::core::endpoints::{EndpointError, EndpointSettings, Endpoints};
+use crate::core::endpoints::{EndpointSettings, Endpoints};
 use crate::kubernetes::access_review::own_user;
 use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::fence::Fence;
@@ -43,7 +44,7 @@ use crate::kubernetes::{Kubernetes, now};
 use crate::ports::KubeError;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
-use crate::runtime::tenancy_file::{CurrentRules, RulesError};
+use crate::runtime::tenancy_file::CurrentRules;
 use crate::runtime::{http_server, memory_budget, metrics};
 
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
@@ -78,43 +79,6 @@ pub struct Settings {
     pub operator_identity: OperatorIdentity,
 }
 
-/// Reasons why the process cannot start or has to end.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The API server cannot be reached, or rejects a request.
-    #[error("request to the cluster failed: {0}")]
-    Cluster(String),
-    /// The API server answers, and does not let the caller do that.
-    #[error("the cluster refused the request: {0}")]
-    Refused(String),
-    /// The cluster is not configured, or does not have the named object.
-    #[error("{0}")]
-    NotFound(String),
-    /// The listen address cannot be bound.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The listen address.
-        address: SocketAddr,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// An endpoint is invalid.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// The metadata service does not name the region.
-    #[error("cannot learn the region from the metadata service ({0}): set --region (Helm value region)")]
-    Region(String),
-    /// The tenancy rules cannot be loaded.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
-    /// The lease is lost; another process may hold it.
-    #[error("lost the lease; exiting, so that the restarted process can acquire it again")]
-    LeaseLost,
-    /// The HTTP client cannot be created.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
-
 /// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 65 s to finish.
 ///
 /// # Errors
@@ -142,7 +106,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
     }
-    let client = connect(&settings.cluster).map_err(RunError::NotFound)?.client;
+    let client = connect(&settings.cluster)?.client;
     let cloud = Cloud::new(endpoints)?;
     let metrics = Arc::new(metrics::Metrics::default());
     metrics.started(now());
@@ -249,7 +213,7 @@ pub async fn resolve_endpoints(
     let region = match service {
         Some(service) => {
             let asked = service.region().await;
-            Some(asked.map_err(|error| RunError::Region(error.code))?)
+            Some(asked.map_err(RunError::Region)?)
         }
         None => None,
     };

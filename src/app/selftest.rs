@@ -47,9 +47,9 @@ pub async fn selftest(settings: SelftestSettings) -> Vec<Check> {
     let deadline = deadline.unwrap_or_else(Instant::now);
     let client = match connect(&settings.cluster) {
         Ok(connection) => connection.client,
-        Err(message) => {
+        Err(error) => {
             let change = "run the test in a Pod of the operator's ServiceAccount, or set KUBECONFIG";
-            return vec![Check::failed("api-server", message, change)];
+            return vec![Check::failed("api-server", error.to_string(), change)];
         }
     };
     let reached = until(deadline, async || reach(&client).await).await;

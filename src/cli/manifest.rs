@@ -4,16 +4,65 @@
 use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_saphyr::budget::Budget;
+use thiserror::Error;
 
 use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION, crds};
 use crate::core::grant::{self, PassRoleDecision, split_ledger};
 use crate::core::job;
 use crate::core::schema::{check, check_envelope};
+use crate::core::validate::ValidationError;
+
+/// What is wrong with a manifest.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// A folder cannot be read.
+    #[error("cannot read {folder}: {source}")]
+    Folder {
+        /// Path of the folder.
+        folder: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A folder has no manifest.
+    #[error("{0} has no file that ends in .json, .yaml or .yml")]
+    EmptyFolder(PathBuf),
+    /// The file is no text.
+    #[error("the file is not UTF-8 text")]
+    NotText(#[from] FromUtf8Error),
+    /// The text cannot be parsed.
+    #[error("not valid YAML or JSON: {0}")]
+    Syntax(#[source] Box<serde_saphyr::Error>),
+    /// A list has no items.
+    #[error("items of kind {0} must be a list")]
+    Items(String),
+    /// No object is the wanted one.
+    #[error("found none")]
+    NoGrant,
+    /// Several objects are the wanted one.
+    #[error("found more than one: select one with --name, or with --name and --namespace")]
+    SeveralGrants,
+    /// The object is a value without fields.
+    #[error("an {0} must have fields")]
+    NoFields(String),
+    /// The API server would not store the object.
+    #[error("{0}")]
+    Schema(String),
+    /// The object passes the schema of its kind, and yet cannot be decoded.
+    #[error("spec: {0}")]
+    Decode(#[from] serde_json::Error),
+    /// The operator would not accept the object.
+    #[error(transparent)]
+    Name(#[from] ValidationError),
+    /// No namespace has this name.
+    #[error("{0} is not the name of a namespace")]
+    Namespace(String),
+}
 
 /// Reads a file; `-` is standard input.
 pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -29,24 +78,26 @@ pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 /// stands for the files in it that end in .json, .yaml or .yml.
 ///
 /// # Errors
-/// Returns the message for people if a folder cannot be read or has no such file.
-pub(super) fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+/// A folder cannot be read or has no such file.
+pub(super) fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestError> {
     let mut found = Vec::new();
     for path in paths {
         if !path.is_dir() {
             found.push(path.clone());
             continue;
         }
-        let folder = path.display();
         let listed = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-        let listed = listed.map_err(|error| format!("cannot read {folder}: {error}"))?;
+        let listed = listed.map_err(|source| ManifestError::Folder {
+            folder: path.clone(),
+            source,
+        })?;
         let ends = |path: &PathBuf| {
             let ending = path.extension().and_then(OsStr::to_str);
             ending.is_some_and(|ending| ["json", "yaml", "yml"].contains(&ending)) && path.is_file()
         };
         let mut files: Vec<PathBuf> = listed.iter().map(DirEntry::path).filter(ends).collect();
         if files.is_empty() {
-            return Err(format!("{folder} has no file that ends in .json, .yaml or .yml"));
+            return Err(ManifestError::EmptyFolder(path.clone()));
         }
         files.sort();
         found.extend(files);
@@ -69,7 +120,7 @@ pub(super) fn only_grant(
     mut found: Vec<Value>,
     name: Option<&str>,
     namespace: Option<&str>,
-) -> Result<ReadGrant, String> {
+) -> Result<ReadGrant, ManifestError> {
     let metadata = |grant: &Value, member: &str| {
         let member = grant
             .get("metadata")
@@ -84,10 +135,8 @@ pub(super) fn only_grant(
     });
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
-        (None, _) => Err("found none".to_owned()),
-        (Some(_), Some(_)) => {
-            Err("found more than one: select one with --name, or with --name and --namespace".to_owned())
-        }
+        (None, _) => Err(ManifestError::NoGrant),
+        (Some(_), Some(_)) => Err(ManifestError::SeveralGrants),
         (Some(grant), None) => read_grant(grant),
     }
 }
@@ -96,13 +145,13 @@ pub(super) fn only_grant(
 ///
 /// # Errors
 /// Returns what is wrong with it.
-pub(super) fn read_grant(grant: Value) -> Result<ReadGrant, String> {
+pub(super) fn read_grant(grant: Value) -> Result<ReadGrant, ManifestError> {
     let owned = grant.pointer("/status/owned").and_then(Value::as_array).cloned();
     // A record that was copied into another object owns nothing.
     let record_of = grant.pointer("/status/ledgerOf");
     let owned = owned.filter(|_| record_of.is_none() || record_of == grant.pointer("/metadata/uid"));
     let spec: GrantSpec = checked_spec(grant, "ImmBucketGrant")?;
-    grant::parse_spec(&spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
+    grant::parse_spec(&spec, PassRoleDecision::Omitted)?;
     let (owned, _) = split_ledger(Some(&spec.bucket.name), owned.unwrap_or_default());
     Ok(ReadGrant { spec, owned })
 }
@@ -111,7 +160,7 @@ pub(super) fn read_grant(grant: Value) -> Result<ReadGrant, String> {
 ///
 /// # Errors
 /// Returns what is wrong with the manifest.
-pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, String> {
+pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, ManifestError> {
     let mut found = Vec::new();
     for document in documents(text)? {
         collect(document, kind, &mut found)?;
@@ -120,7 +169,7 @@ pub(super) fn objects_of(text: &str, kind: &str) -> Result<Vec<Value>, String> {
 }
 
 /// Returns the documents of a manifest: YAML, or JSON objects one after the other, as kubectl accepts.
-fn documents(text: &str) -> Result<Vec<Value>, String> {
+fn documents(text: &str) -> Result<Vec<Value>, ManifestError> {
     let json = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     let json: Result<Vec<&RawValue>, _> = json.collect();
     // JSON is YAML as well, whose parser reports a field that is there twice.
@@ -135,19 +184,19 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
         (budget.max_documents, budget.max_nodes, budget.max_events) = (1_000_000, 50_000_000, 200_000_000);
         let options = serde_saphyr::options! { budget: Some(budget), with_snippet: false };
         let documents: Result<Vec<Value>, _> = serde_saphyr::from_multiple_with_options(part, options);
-        found.extend(documents.map_err(|error| format!("not valid YAML or JSON: {error}"))?);
+        found.extend(documents.map_err(|error| ManifestError::Syntax(Box::new(error)))?);
     }
     Ok(found)
 }
 
 /// Collects the objects of a kind in a document, and in the items of a list.
-fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), String> {
+fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), ManifestError> {
     let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
     if kind == wanted {
         found.push(document);
     } else if kind == "List" || kind.strip_suffix("List") == Some(wanted) {
         let items = document.get("items").and_then(Value::as_array).cloned();
-        for item in items.ok_or_else(|| format!("items of kind {kind} must be a list"))? {
+        for item in items.ok_or_else(|| ManifestError::Items(kind.to_owned()))? {
             collect(item, wanted, found)?;
         }
     }
@@ -158,21 +207,21 @@ fn collect(document: Value, wanted: &str, found: &mut Vec<Value>) -> Result<(), 
 ///
 /// # Errors
 /// Returns what is wrong with it.
-pub(super) fn job_spec(job: Value) -> Result<JobSpec, String> {
+pub(super) fn job_spec(job: Value) -> Result<JobSpec, ManifestError> {
     let spec: JobSpec = checked_spec(job, "ImageScoreJob")?;
-    job::validated_source(&spec).map_err(|error| error.to_string())?;
+    job::validated_source(&spec)?;
     Ok(spec)
 }
 
-fn checked_spec<Spec: DeserializeOwned>(object: Value, kind: &str) -> Result<Spec, String> {
+fn checked_spec<Spec: DeserializeOwned>(object: Value, kind: &str) -> Result<Spec, ManifestError> {
     let Value::Object(mut object) = object else {
-        return Err(format!("an {kind} must have fields"));
+        return Err(ManifestError::NoFields(kind.to_owned()));
     };
-    check_envelope(&object, &format!("{GROUP}/{VERSION}"))?;
+    check_envelope(&object, &format!("{GROUP}/{VERSION}")).map_err(ManifestError::Schema)?;
     let mut spec = object
         .remove("spec")
         .filter(|spec| !spec.is_null())
-        .ok_or("spec is required")?;
+        .ok_or_else(|| ManifestError::Schema("spec is required".to_owned()))?;
     let definitions = crds();
     let schema = definitions
         .iter()
@@ -186,12 +235,10 @@ fn checked_spec<Spec: DeserializeOwned>(object: Value, kind: &str) -> Result<Spe
                 .as_ref()?
                 .get("spec")
         });
-    check(
-        &mut spec,
-        schema.ok_or("the schema of the kind is missing")?,
-        "spec",
-    )?;
-    serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))
+    let schema =
+        schema.ok_or_else(|| ManifestError::Schema("the schema of the kind is missing".to_owned()))?;
+    check(&mut spec, schema, "spec").map_err(ManifestError::Schema)?;
+    Ok(serde_json::from_value(spec)?)
 }
 
 /// Path of a manifest for messages.

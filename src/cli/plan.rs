@@ -9,19 +9,20 @@ use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
 use super::escape::escaped;
-use super::manifest::{self, ReadGrant};
+use super::manifest::{self, ManifestError, ReadGrant};
 use super::output::{fail, print};
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
-use crate::cloud::{Cloud, oss_policy};
+use crate::cloud::{ClientError, Cloud, oss_policy};
 use crate::core::condition_builder::counted;
-use crate::core::endpoints::EndpointSettings;
+use crate::core::endpoints::{EndpointError, EndpointSettings};
 use crate::core::grant::{
     GrantOutcome, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec, planned_change_alone,
     public_statement, whole_account,
 };
 use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, fingerprint};
-use crate::ports::AccessKeys;
+use crate::core::validate::ValidationError;
+use crate::ports::{AccessKeys, CloudError};
 
 /// Examples in the help text.
 const EXAMPLES: &str = "Examples:
@@ -93,22 +94,35 @@ pub enum PlanError {
         source: std::io::Error,
     },
     /// A folder cannot be read, or has no manifest.
-    #[error("{0}")]
-    Folder(String),
+    #[error(transparent)]
+    Folder(ManifestError),
     /// The manifests have no valid grant, or more than one.
-    #[error("{paths} must contain exactly one valid ImmBucketGrant: {message}")]
+    #[error("{paths} must contain exactly one valid ImmBucketGrant: {of_file}{source}")]
     Manifest {
         /// Paths of the files.
         paths: String,
-        /// What is wrong.
-        message: String,
+        /// Path of the one that is wrong, with a colon, if there are several.
+        of_file: String,
+        /// Cause.
+        source: ManifestError,
     },
     /// The policy document cannot be edited.
     #[error("the operator would not write this policy because {0}: correct the policy document first")]
     Unreadable(#[from] crate::core::policy::PolicyParseError),
-    /// The policy cannot be read from OSS.
+    /// There are no credentials for OSS.
+    #[error(
+        "cannot read the policy from OSS: set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+    )]
+    NoKeys,
+    /// The endpoint of OSS cannot be used.
     #[error("cannot read the policy from OSS: {0}")]
-    Cloud(String),
+    Endpoint(#[from] EndpointError),
+    /// The HTTP client cannot be created.
+    #[error("cannot read the policy from OSS: {0}")]
+    Client(#[from] ClientError),
+    /// The policy cannot be read from OSS.
+    #[error("cannot read the policy from OSS: {}", not_read(.0))]
+    Cloud(#[from] CloudError),
     /// The statements cannot be written.
     #[error("{}", not_planned(.0))]
     NotPlanned(GrantOutcome),
@@ -144,8 +158,8 @@ async fn plan_grant(
     }
     // Nothing is sent for a manifest that the operator would reject.
     let ReadGrant { spec, owned } = read_grant(plan).await?;
-    let manifest = |message: String| not_one_grant(plan, message);
-    let bucket = BucketPlace::of(&spec.bucket).map_err(|error| manifest(error.to_string()))?;
+    let invalid = |error: ValidationError| not_one_grant(plan, None, error.into());
+    let bucket = BucketPlace::of(&spec.bucket).map_err(invalid)?;
     let (bytes, block) = match &plan.policy {
         Some(path) => {
             let bytes = read(path).await?;
@@ -161,7 +175,7 @@ async fn plan_grant(
     let document = bytes.as_deref().map(Document::parse).transpose()?;
     let choice =
         decide_pass_role(&spec, 1, &GrantStatus::default(), Some(block)).unwrap_or(PassRoleDecision::Omitted);
-    let wanted = parse_spec(&spec, choice).map_err(|error| manifest(error.to_string()))?;
+    let wanted = parse_spec(&spec, choice).map_err(invalid)?;
     let change =
         planned_change_alone(document.as_ref(), &wanted, owned, now).map_err(PlanError::NotPlanned)?;
     Ok((
@@ -258,6 +272,18 @@ fn not_planned(outcome: &GrantOutcome) -> String {
     }
 }
 
+/// The message about a policy that could not be read.
+fn not_read(error: &CloudError) -> String {
+    let code = error.code_and_refusal();
+    if error.is_clock_skew() {
+        format!("{code}: correct the clock of this machine")
+    } else if let Some(advice) = error.certificate_advice() {
+        format!("{code}: {advice}")
+    } else {
+        code
+    }
+}
+
 /// States in the words of `status.passRoleStatement` whether the ram:PassRole statement is written, and why.
 fn pass_role_line(decision: PassRoleDecision, requested: PassRoleStatement) -> String {
     let PassRoleReport { written, cause } = decision.report(requested);
@@ -277,33 +303,20 @@ async fn read_grant(plan: &PlanArgs) -> Result<ReadGrant, PlanError> {
     let mut found = Vec::new();
     let files = manifest::files_of(&plan.file).map_err(PlanError::Folder)?;
     for path in &files {
-        let refuse = |message: String| {
-            let path = manifest::shown(path).display().to_string();
-            not_one_grant(
-                plan,
-                if files.len() > 1 {
-                    format!("{path}: {message}")
-                } else {
-                    message
-                },
-            )
-        };
-        let text = String::from_utf8(read(path).await?)
-            .map_err(|_| refuse("the file is not UTF-8 text".to_owned()))?;
+        let refuse = |error| not_one_grant(plan, (files.len() > 1).then_some(path), error);
+        let text = String::from_utf8(read(path).await?).map_err(|error| refuse(error.into()))?;
         found.extend(manifest::objects_of(&text, "ImmBucketGrant").map_err(refuse)?);
     }
     manifest::only_grant(found, plan.name.as_deref(), plan.namespace.as_deref())
-        .map_err(|message| not_one_grant(plan, message))
+        .map_err(|error| not_one_grant(plan, None, error))
 }
 
-fn not_one_grant(plan: &PlanArgs, message: String) -> PlanError {
-    let paths = plan
-        .file
-        .iter()
-        .map(|path| manifest::shown(path).display().to_string());
+fn not_one_grant(plan: &PlanArgs, file: Option<&PathBuf>, source: ManifestError) -> PlanError {
+    let shown = |path: &PathBuf| manifest::shown(path).display().to_string();
     PlanError::Manifest {
-        paths: paths.collect::<Vec<_>>().join(", "),
-        message,
+        paths: plan.file.iter().map(shown).collect::<Vec<_>>().join(", "),
+        of_file: file.map_or_else(String::new, |path| shown(path) + ": "),
+        source,
     }
 }
 
@@ -313,26 +326,13 @@ async fn read_live(
     own_keys: Option<AccessKeys>,
     now: Timestamp,
 ) -> Result<(Option<Vec<u8>>, PublicAccessBlock), PlanError> {
-    let failed = |message: &dyn std::fmt::Display| PlanError::Cloud(message.to_string());
-    let keys = own_keys
-        .ok_or_else(|| failed(&"set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"))?;
+    let keys = own_keys.ok_or(PlanError::NoKeys)?;
     let endpoints = EndpointSettings {
         oss: plan.oss_endpoint.clone(),
         ..EndpointSettings::default()
     };
-    let cloud = Cloud::new(endpoints.resolve(None).map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-    let read = oss_policy::get_policy(&cloud, bucket, &keys, now)
-        .await
-        .map_err(|error| {
-            let code = error.code_and_refusal();
-            if error.is_clock_skew() {
-                failed(&format!("{code}: correct the clock of this machine"))
-            } else if let Some(advice) = error.certificate_advice() {
-                failed(&format!("{code}: {advice}"))
-            } else {
-                failed(&code)
-            }
-        })?;
+    let cloud = Cloud::new(endpoints.resolve(None)?)?;
+    let read = oss_policy::get_policy(&cloud, bucket, &keys, now).await?;
     let block = oss_policy::read_public_access_block(&cloud, bucket, &keys, now)
         .await
         .unwrap_or(PublicAccessBlock::Unreadable);

@@ -3,6 +3,7 @@
 //! kube's own loader fails on a missing file of a list, compares NO_PROXY with the proxy instead of the server, and sends
 //! a token with the line break of its file.
 
+pub(super) mod error;
 mod exec_plugin;
 
 use std::io::ErrorKind;
@@ -19,9 +20,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tower::util::MapRequestLayer;
 
+pub use self::error::ConnectError;
+use self::error::PartError;
 use self::exec_plugin::{PATIENCE, check_terminal, described, tell_if_slow};
 use super::token_file::{TokenFile, TokenSource, token_source};
-use crate::core::error::error_chain;
 use crate::core::proxy::{ProxyVariables, with_scheme};
 
 /// Where the cluster is configured.
@@ -60,26 +62,15 @@ pub struct Connection {
 /// Creates a client without built-in retries: a request must not outlive the reconcile that made it. No request is sent.
 ///
 /// # Errors
-/// Returns the message for people if no configuration can be used.
-pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
+/// [`ConnectError`] if no configuration can be used.
+pub fn connect(options: &ConnectOptions) -> Result<Connection, ConnectError> {
     let (mut config, token) = match read_kubeconfigs(options)? {
         Some(kubeconfig) => config_of(kubeconfig, options)?,
         None if options.context.is_some() || options.cluster.is_some() || options.user.is_some() => {
-            return Err(
-                "no kubeconfig file exists, so there is no context, cluster or user: set KUBECONFIG"
-                    .to_owned(),
-            );
+            return Err(ConnectError::NoKubeconfig);
         }
         // The files of the Pod need no proxy: the API server is in the same network.
-        None => {
-            let config = Config::incluster().map_err(|error| {
-                format!(
-                    "no kubeconfig file exists, and this is no Pod ({}): set KUBECONFIG",
-                    error_chain(&error)
-                )
-            })?;
-            (config, None)
-        }
+        None => (Config::incluster().map_err(ConnectError::NoPod)?, None),
     };
     if options.impersonate.is_some() {
         config.auth_info.impersonate.clone_from(&options.impersonate);
@@ -88,7 +79,6 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(10));
     let namespace = config.default_namespace.clone();
-    let unusable = |error: kube::Error| format!("the kubeconfig cannot be used: {}", error_chain(&error));
     let waiting = config.auth_info.exec.as_ref().map(described);
     // The plugin runs here.
     let builder = match (waiting, options.tell) {
@@ -97,11 +87,11 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
         }
         (Some(_) | None, _) => ClientBuilder::try_from(config),
     };
-    let builder = builder.map_err(unusable)?;
+    let builder = builder.map_err(ConnectError::Client)?;
     let client = match token {
         None => builder.build(),
         Some((file, other)) => {
-            let token = Arc::new(TokenFile::new(file, other.as_ref())?);
+            let token = Arc::new(TokenFile::new(file, other.as_ref()).map_err(ConnectError::Token)?);
             let authorize = move |request: Request<Body>| token.authorize(request);
             builder.with_layer(&MapRequestLayer::new(authorize)).build()
         }
@@ -110,13 +100,17 @@ pub fn connect(options: &ConnectOptions) -> Result<Connection, String> {
 }
 
 /// Reads and merges the kubeconfig files. `None` if none exists.
-fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, String> {
+fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, ConnectError> {
     let files = options
         .required
         .as_ref()
         .map_or(options.kubeconfigs.as_slice(), std::slice::from_ref);
     let mut merged: Option<Kubeconfig> = None;
     for file in files {
+        let failed = |source| ConnectError::File {
+            file: file.clone(),
+            source,
+        };
         let mut next = match Kubeconfig::read_from(file) {
             Ok(next) => next,
             Err(KubeconfigError::ReadConfig(error, _))
@@ -124,15 +118,13 @@ fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, Stri
             {
                 continue;
             }
-            Err(error) => return Err(format!("{}: {}", file.display(), error_chain(&error))),
+            Err(error) => return Err(failed(error)),
         };
         // An empty value is no value: a later file may have one.
         next.current_context = next.current_context.filter(|name| !name.is_empty());
         merged = Some(match merged {
             None => next,
-            Some(first) => first
-                .merge(next)
-                .map_err(|error| format!("{}: {}", file.display(), error_chain(&error)))?,
+            Some(first) => first.merge(next).map_err(failed)?,
         });
     }
     Ok(merged)
@@ -142,8 +134,8 @@ fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, Stri
 /// cluster is configured.
 ///
 /// # Errors
-/// Returns the message for people if a kubeconfig file cannot be read, or the context does not exist.
-pub fn namespace_of_context(options: &ConnectOptions) -> Result<Option<String>, String> {
+/// [`ConnectError`] if a kubeconfig file cannot be read, or the context does not exist.
+pub fn namespace_of_context(options: &ConnectOptions) -> Result<Option<String>, ConnectError> {
     match read_kubeconfigs(options)? {
         Some(kubeconfig) => Ok(Some(namespace_of(context_of(&kubeconfig, options)?.1))),
         None => Ok(Config::incluster().ok().map(|config| config.default_namespace)),
@@ -151,15 +143,21 @@ pub fn namespace_of_context(options: &ConnectOptions) -> Result<Option<String>, 
 }
 
 /// Returns the name of the context in use, and the context.
-fn context_of(kubeconfig: &Kubeconfig, options: &ConnectOptions) -> Result<(String, Context), String> {
+fn context_of(kubeconfig: &Kubeconfig, options: &ConnectOptions) -> Result<(String, Context), ConnectError> {
     let name = options.context.clone().or(kubeconfig.current_context.clone());
-    let name =
-        name.ok_or("the kubeconfig has no current context: set one with kubectl config use-context")?;
+    let name = name.ok_or(ConnectError::NoContext)?;
     let found = kubeconfig.contexts.iter().find(|c| c.name == name);
     let context = found
         .and_then(|c| c.context.clone())
-        .ok_or_else(|| format!("context {name} does not exist in the kubeconfig"))?;
+        .ok_or_else(|| absent("context", &name))?;
     Ok((name, context))
+}
+
+fn absent(kind: &'static str, name: &str) -> ConnectError {
+    ConnectError::Absent {
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 fn namespace_of(context: Context) -> String {
@@ -171,15 +169,18 @@ fn namespace_of(context: Context) -> String {
 fn config_of(
     kubeconfig: Kubeconfig,
     options: &ConnectOptions,
-) -> Result<(Config, Option<TokenSource>), String> {
+) -> Result<(Config, Option<TokenSource>), ConnectError> {
     let (name, context) = context_of(&kubeconfig, options)?;
     let wanted = options.cluster.as_ref().unwrap_or(&context.cluster);
     let found = kubeconfig.clusters.into_iter().find(|c| c.name == *wanted);
     let cluster = found
         .and_then(|c| c.cluster)
         .ok_or_else(|| match &options.cluster {
-            Some(wanted) => format!("cluster {wanted} does not exist in the kubeconfig"),
-            None => format!("context {name} names cluster {wanted}, which does not exist"),
+            Some(wanted) => absent("cluster", wanted),
+            None => ConnectError::NoCluster {
+                context: name.clone(),
+                cluster: wanted.clone(),
+            },
         })?;
     // Like kubectl: without a user, requests are anonymous.
     let wanted = options.user.as_ref().or(context.user.as_ref());
@@ -188,13 +189,16 @@ fn config_of(
         .into_iter()
         .find(|u| Some(&u.name) == wanted);
     if let (Some(missing), None) = (&options.user, &found) {
-        return Err(format!("user {missing} does not exist in the kubeconfig"));
+        return Err(absent("user", missing));
     }
     let mut user = found.and_then(|u| u.auth_info).unwrap_or_default();
-    let invalid =
-        |what: &str, error: &dyn std::fmt::Display| format!("{what} of context {name} is invalid: {error}");
+    let invalid = |part, source| ConnectError::Invalid {
+        part,
+        context: name.clone(),
+        source,
+    };
 
-    let url = server_url(&cluster).map_err(|error| invalid("the server", &error))?;
+    let url = server_url(&cluster).map_err(|error| invalid("the server", error))?;
     // Like kubectl: without TLS, anyone on the way could read the credentials, so none is sent.
     if url.scheme_str() == Some("http") {
         user = AuthInfo {
@@ -203,31 +207,31 @@ fn config_of(
             ..AuthInfo::default()
         };
     }
-    check_terminal(user.exec.as_ref(), options.is_terminal).map_err(|error| invalid("the user", &error))?;
+    check_terminal(user.exec.as_ref(), options.is_terminal).map_err(|error| invalid("the user", error))?;
     let mut config = Config::new(url.clone());
     config.default_namespace = namespace_of(context);
-    config.root_cert = authority(&cluster).map_err(|error| invalid("the certificate authority", &error))?;
+    config.root_cert = authority(&cluster).map_err(|error| invalid("the certificate authority", error))?;
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
     config.disable_compression = cluster.disable_compression.unwrap_or(false);
     config.tls_server_name.clone_from(&cluster.tls_server_name);
     if let Some(exec) = user.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
         let shown = ExecAuthCluster::try_from(&cluster);
-        exec.cluster = Some(shown.map_err(|error| invalid("the cluster", &error_chain(&error)))?);
+        exec.cluster = Some(shown.map_err(|error| invalid("the cluster", error.into()))?);
     }
     config.proxy_url = proxy(&cluster, &url, &options.proxies)
         .map(|proxy| {
             with_scheme(&proxy)
                 .parse()
-                .map_err(|error: http::uri::InvalidUri| invalid("the proxy", &error))
+                .map_err(|error: http::uri::InvalidUri| invalid("the proxy", error.into()))
         })
         .transpose()?;
-    let token = token_source(&mut user).map_err(|error| invalid("the user", &error))?;
+    let token = token_source(&mut user).map_err(|error| invalid("the user", error))?;
     config.auth_info = user;
     Ok((config, token))
 }
 
 /// Returns the URL of a cluster's server. Like kubectl, a host or `host:port` without a scheme is reached over http.
-fn server_url(cluster: &Cluster) -> Result<Uri, String> {
+fn server_url(cluster: &Cluster) -> Result<Uri, PartError> {
     let server = cluster.server.as_deref().unwrap_or_default();
     let has_scheme = server.contains("://");
     let complete = if has_scheme {
@@ -235,19 +239,18 @@ fn server_url(cluster: &Cluster) -> Result<Uri, String> {
     } else {
         with_scheme(server)
     };
-    let url: Uri = complete
-        .parse()
-        .map_err(|error| format!("{server:?} is no URL: {error}"))?;
+    let url: Uri = complete.parse().map_err(|source| PartError::ServerUrl {
+        server: server.to_owned(),
+        source,
+    })?;
     if url.host().is_none_or(str::is_empty) || !(has_scheme || matches!(url.path(), "" | "/")) {
-        return Err(format!(
-            "{server:?} must be a URL, or HOST:PORT for http without TLS"
-        ));
+        return Err(PartError::Server(server.to_owned()));
     }
     Ok(url)
 }
 
 /// Returns the certificate authority of a cluster, as DER.
-fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
+fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, PartError> {
     let data = cluster
         .certificate_authority_data
         .as_ref()
@@ -260,16 +263,17 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
             .filter(|file| !file.is_empty()),
     ) {
         (Some(data), _) => {
-            let decoded: ByteString =
-                serde_json::from_value(data.as_str().into()).map_err(|e| e.to_string())?;
+            let decoded: ByteString = serde_json::from_value(data.as_str().into())?;
             decoded.0
         }
-        (None, Some(file)) => std::fs::read(file).map_err(|error| format!("{file}: {error}"))?,
+        (None, Some(file)) => std::fs::read(file).map_err(|source| PartError::AuthorityFile {
+            file: file.clone(),
+            source,
+        })?,
         (None, None) => return Ok(None),
     };
     let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| error.to_string())?;
-    Ok(Some(found.into_iter().map(|der| der.to_vec()).collect()))
+    Ok(Some(found?.into_iter().map(|der| der.to_vec()).collect()))
 }
 
 /// Returns the proxy for the server of a cluster. `proxy-url` has no exceptions, as in kubectl.

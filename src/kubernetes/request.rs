@@ -24,7 +24,7 @@ pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request that failed, with its cause.
 #[derive(Debug, Error)]
-pub(crate) enum RequestError {
+pub enum RequestError {
     /// No answer within [`REQUEST_DEADLINE`].
     #[error("the API server did not answer within {} s", REQUEST_DEADLINE.as_secs())]
     Timeout,

@@ -1,21 +1,19 @@
 //! The token of a kubeconfig's user in a file, which is read again once a minute.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::header::InvalidHeaderValue;
 use http::{HeaderValue, Request, header};
 use kube::client::Body;
-use kube::config::AuthInfo;
+use kube::config::{AuthInfo, AuthProviderConfig};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::connect::error::PartError;
+
 /// How long a token is used before its file is read again, as in kubectl.
 const TOKEN_TTL: Duration = Duration::from_secs(60);
-
-/// What is wrong with a token.
-const UNUSABLE: &str = "has characters that a token cannot have";
 
 /// A file with a token, and the token to use if the file cannot be read.
 pub(super) type TokenSource = (PathBuf, Option<SecretString>);
@@ -24,26 +22,39 @@ pub(super) type TokenSource = (PathBuf, Option<SecretString>);
 /// and the file takes precedence over a token beside it. The tokens that stay are trimmed, as that of a file is.
 ///
 /// # Errors
-/// Returns what is wrong with a token that no header can have, with which kube would panic.
-pub(super) fn token_source(user: &mut AuthInfo) -> Result<Option<TokenSource>, String> {
+/// A token is used that no header can have: kube would panic with it.
+pub(super) fn token_source(user: &mut AuthInfo) -> Result<Option<TokenSource>, PartError> {
     user.token = user.token.take().and_then(|token| trimmed(&token));
     // The folder of the kubeconfig stands before each name, also before an empty one.
     let is_file = |file: &String| !file.is_empty() && !file.ends_with('/');
     user.token_file = user.token_file.take().filter(is_file);
-    let of_provider = user.auth_provider.iter_mut().flat_map(|p| &mut p.config);
-    for (_, token) in of_provider.filter(|(name, _)| matches!(name.as_str(), "id-token" | "access-token")) {
+    if let Some(token) = user.auth_provider.as_mut().and_then(used_token) {
         let kept: SecretString = token.trim().into();
-        bearer(&kept).map_err(|_| format!("its auth-provider {UNUSABLE}"))?;
+        bearer(&kept, || "its auth-provider".to_owned())?;
         kept.expose_secret().clone_into(token);
     }
     if user.username.is_some() && user.password.is_some() {
         return Ok(None);
     }
     let Some(file) = user.token_file.take() else {
-        let sent = user.token.as_ref().map(bearer).transpose();
-        return sent.map(|_| None).map_err(|_| format!("its token {UNUSABLE}"));
+        if let Some(token) = &user.token {
+            bearer(token, || "its token".to_owned())?;
+        }
+        return Ok(None);
     };
     Ok(Some((file.into(), user.token.take())))
+}
+
+/// Returns the token of an auth-provider that kube uses, as far as it is in the kubeconfig.
+fn used_token(provider: &mut AuthProviderConfig) -> Option<&mut String> {
+    let name = match provider.name.as_str() {
+        "oidc" => "id-token",
+        "gcp" if provider.config.contains_key("id-token") => "id-token",
+        // Without its time, kube runs the command instead.
+        "gcp" if provider.config.contains_key("expiry") => "access-token",
+        _ => return None,
+    };
+    provider.config.get_mut(name)
 }
 
 /// Returns a token without the line break that `echo` and most editors end a text with; `None` if nothing is left.
@@ -59,8 +70,12 @@ pub(super) struct TokenFile {
 }
 
 impl TokenFile {
-    pub(super) fn new(file: PathBuf, other: Option<&SecretString>) -> Result<Self, String> {
-        let other = |why: String| other.and_then(|token| bearer(token).ok()).ok_or(why);
+    /// Reads the file, and uses another token if it cannot be used.
+    ///
+    /// # Errors
+    /// What is wrong with the file, if there is no other token.
+    pub(super) fn new(file: PathBuf, other: Option<&SecretString>) -> Result<Self, PartError> {
+        let other = |why| other.and_then(|token| bearer(token, String::new).ok()).ok_or(why);
         let header = read_token(&file).or_else(other)?;
         Ok(Self {
             header: Mutex::new((header, Instant::now())),
@@ -83,16 +98,22 @@ impl TokenFile {
 }
 
 /// Reads a token.
-fn read_token(file: &PathBuf) -> Result<HeaderValue, String> {
-    let unusable = |why: &dyn std::fmt::Display| format!("token file {} {why}", file.display());
-    let text =
-        std::fs::read_to_string(file).map_err(|error| unusable(&format!("cannot be read: {error}")))?;
-    let token = trimmed(&text.into()).ok_or_else(|| unusable(&"is empty"))?;
-    bearer(&token).map_err(|_| unusable(&UNUSABLE))
+fn read_token(file: &Path) -> Result<HeaderValue, PartError> {
+    let text = std::fs::read_to_string(file).map_err(|source| PartError::TokenFile {
+        file: file.to_owned(),
+        source,
+    })?;
+    let token = trimmed(&text.into()).ok_or_else(|| PartError::EmptyTokenFile(file.to_owned()))?;
+    bearer(&token, || format!("token file {}", file.display()))
 }
 
-fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
+/// Returns the header with a token.
+fn bearer(token: &SecretString, whose: impl FnOnce() -> String) -> Result<HeaderValue, PartError> {
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut header = header.map_err(|source| PartError::Token {
+        whose: whose(),
+        source,
+    })?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -61,7 +61,7 @@ async fn the_policy_of_an_earlier_probe_is_not_measured() {
     let mut first = Probe::new(&grantee(), None, 60);
     let target = target(&world, false);
     let outcome = run_probe(&target, &mut first, &clock, &CancellationToken::new()).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert!(first.findings().works.is_some());
     std::fs::remove_file(&target.file).unwrap();
     world.emulator.clear_calls();
@@ -70,7 +70,7 @@ async fn the_policy_of_an_earlier_probe_is_not_measured() {
     let held = HeldClock;
     let mut second = Probe::new(&grantee(), None, 60);
     let outcome = run_probe(&target, &mut second, &held, &CancellationToken::new()).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     let found = second.findings();
     assert_eq!((found.works.as_ref(), found.lag_millis), (None, None));
     assert!(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
-use imm_operator::cli::doctor::probe::{KeySource, RenewedKeys, run_probe};
+use imm_operator::cli::doctor::probe::{DoctorError, KeySource, RenewedKeys, run_probe};
 use imm_operator::cloud::answer_head;
 use imm_operator::core::doctor::{
     Check, DoctorReport, Facts, FormPlace, FormsFacts, FormsFindings, FormsProbe, Level, RestoreOutcome,
@@ -235,7 +235,7 @@ async fn a_policy_of_the_other_account_that_is_accepted_is_undone_and_fails_the_
     let clock = TestClock::new(&world.emulator, 0);
     let mut probe = forms();
     let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
     let check = check_of(probe.findings(), "forms-other-account");
     assert_eq!(check.level, Level::Failed);
@@ -288,7 +288,7 @@ async fn rejected_credentials_of_the_other_account_are_no_refusal_and_not_used_a
     let clock = TestClock::new(&world.emulator, 0);
     let mut probe = forms();
     let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     let check = check_of(probe.findings(), "forms-other-account");
     assert_eq!(check.level, Level::Warning);
     assert!(
@@ -305,7 +305,7 @@ async fn rejected_credentials_of_the_other_account_are_no_refusal_and_not_used_a
 struct CountedSource(Arc<AtomicU32>);
 
 impl KeySource for CountedSource {
-    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, DoctorError>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         async { Ok(keys("LTAI5tScorer", "canary-scorer")) }.boxed()
     }

@@ -25,7 +25,7 @@ async fn the_policy_comes_back_after_a_failure_of_any_write() {
             let mut probe = forms();
             let target = target(&world, false);
             let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
-            assert_eq!(outcome, Ok(expected), "{shown}");
+            assert_eq!(outcome.unwrap(), expected, "{shown}");
             assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "{shown}");
         }
     }
@@ -40,7 +40,7 @@ async fn the_policy_comes_back_after_a_stop_before_any_write() {
         let clock = TestClock::new(&world.emulator, 0).on_pause(|_| stop.cancel());
         let mut probe = forms();
         let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
-        assert_eq!(outcome, Ok(RestoreOutcome::Restored), "{number}");
+        assert_eq!(outcome.unwrap(), RestoreOutcome::Restored, "{number}");
         assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "{number}");
         assert_eq!(probe.findings().stopped.as_deref(), Some("interrupted"));
     }
@@ -54,7 +54,7 @@ async fn a_stop_while_two_writes_are_read_leaves_no_answer_to_them() {
     let clock = TestClock::new(&world.emulator, 0).on_pause(|_| stop.cancel());
     let mut probe = forms();
     let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
     let found = probe.findings();
     assert_eq!((found.answers.len(), found.pairs.len()), (12, 0));
@@ -76,7 +76,7 @@ async fn what_another_client_writes_between_two_forms_is_left_alone() {
         let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
         let live = Some(FOREIGN.to_owned());
         assert_eq!(world.emulator.policy(PROBE_BUCKET), live, "{number}");
-        assert_eq!(outcome, Ok(RestoreOutcome::Foreign { live }), "{number}");
+        assert_eq!(outcome.unwrap(), RestoreOutcome::Foreign { live }, "{number}");
         let stopped = probe.findings().stopped.clone().unwrap();
         assert!(stopped.contains("another client"), "{stopped}");
     }
@@ -99,7 +99,7 @@ async fn a_form_that_oss_returns_in_other_bytes_is_put_back() {
         let stop = CancellationToken::new();
         let mut probe = forms();
         let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
-        assert_eq!(outcome, Ok(RestoreOutcome::Restored), "{number}");
+        assert_eq!(outcome.unwrap(), RestoreOutcome::Restored, "{number}");
         assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "{number}");
         assert_eq!(probe.findings().stopped, None, "{number}");
     }

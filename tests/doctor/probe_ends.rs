@@ -17,7 +17,8 @@ async fn a_file_that_exists_is_not_replaced() {
     let target = target(&world, false);
     let refused = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
         .await
-        .unwrap_err();
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("cannot be stored"), "{refused}");
     assert_eq!(std::fs::read_to_string(&target.file).unwrap(), "canary");
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);

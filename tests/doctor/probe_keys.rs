@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
 use imm_emulator::{Call, FaultMatch};
-use imm_operator::cli::doctor::probe::{KeySource, RenewedKeys, run_probe};
+use imm_operator::cli::doctor::probe::{DoctorError, KeySource, RenewedKeys, run_probe};
 use imm_operator::cloud::sts;
 use imm_operator::core::doctor::{Probe, RestoreOutcome};
 use imm_operator::ports::{AccessKeys, RoleSession};
@@ -49,10 +49,10 @@ struct Sessions<'a> {
 }
 
 impl KeySource for Sessions<'_> {
-    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, DoctorError>> {
         Box::pin(async {
             if self.opened.fetch_add(1, Ordering::SeqCst) >= self.most {
-                return Err("no more sessions".to_owned());
+                return Err(DoctorError::Refused("no more sessions".to_owned()));
             }
             Ok(AccessKeys {
                 expires_at: Some(Timestamp::now() + self.lasts),
@@ -64,7 +64,7 @@ impl KeySource for Sessions<'_> {
 
 /// Runs a probe whose sessions say that they last so long. They end at each pause if `end` is set. Returns how it ended and
 /// the calls that changed the policy.
-async fn run_with(lasts: i64, most: u32, end: bool) -> (Result<RestoreOutcome, String>, Vec<Call>, u32) {
+async fn run_with(lasts: i64, most: u32, end: bool) -> (Result<RestoreOutcome, DoctorError>, Vec<Call>, u32) {
     let world = World::new("", "").await;
     let opened = AtomicU32::new(0);
     let mut target = target(&world, false);
@@ -98,28 +98,28 @@ fn rejected(calls: &[Call]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_near_its_expiry_is_renewed_before_the_policy_is_put_back() {
     let (outcome, calls, opened) = run_with(299, 100, true).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert_eq!(rejected(&calls), 0, "{calls:#?}");
     assert!(opened > 2, "{opened}");
     // A session that lasts longer than the probe is opened once.
     let (outcome, _, opened) = run_with(3600, 100, false).await;
-    assert_eq!((outcome, opened), (Ok(RestoreOutcome::Restored), 1));
+    assert_eq!((outcome.unwrap(), opened), (RestoreOutcome::Restored, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_ends_early_is_renewed_once_it_is_rejected() {
     let (outcome, calls, opened) = run_with(3600, 100, true).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert!(rejected(&calls) > 0 && opened >= 2, "{opened}: {calls:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_used_until_its_expiry_if_there_is_no_other() {
     let (outcome, ..) = run_with(200, 1, false).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     let (outcome, calls, _) = run_with(-1, 1, false).await;
     let failed = RestoreOutcome::Failed("no more sessions".to_owned());
-    assert_eq!(outcome, Ok(failed), "{calls:#?}");
+    assert_eq!(outcome.unwrap(), failed, "{calls:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

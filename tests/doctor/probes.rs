@@ -116,7 +116,8 @@ async fn a_policy_from_before_stays_beside_the_statement_and_comes_back() {
         target.file = world.path("other.json");
         let refused = run_probe(&target, &mut probe, &clock, &CancellationToken::new())
             .await
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains(part), "{refused}");
         assert_eq!(world.emulator.policy(PROBE_BUCKET).as_deref(), Some(policy));
         assert!(!target.file.exists());

@@ -178,7 +178,7 @@ async fn the_policy_comes_back_after_a_failure_and_a_stop_of_other_ways() {
         let clock = TestClock::new(&world.emulator, 0);
         let target = target(&world, false);
         let outcome = run_probe(&target, &mut probe, &clock, &CancellationToken::new()).await;
-        assert_eq!(outcome, Ok(expected), "{shown}");
+        assert_eq!(outcome.unwrap(), expected, "{shown}");
         assert_eq!(world.emulator.policy(PROBE_BUCKET), None, "{shown}");
     }
     let world = World::new("", "").await;
@@ -186,7 +186,7 @@ async fn the_policy_comes_back_after_a_failure_and_a_stop_of_other_ways() {
     let clock = TestClock::new(&world.emulator, 3600).on_pause(|_| stop.cancel());
     let mut probe = WaysProbe::new(&grantee(), None, None, 60);
     let outcome = run_probe(&target(&world, false), &mut probe, &clock, &stop).await;
-    assert_eq!(outcome, Ok(RestoreOutcome::Restored));
+    assert_eq!(outcome.unwrap(), RestoreOutcome::Restored);
     assert_eq!(world.emulator.policy(PROBE_BUCKET), None);
     assert_eq!(probe.findings().stopped.as_deref(), Some("interrupted"));
 }

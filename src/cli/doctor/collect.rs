@@ -7,6 +7,7 @@ use super::access_log::read_access_log;
 use super::args::{DoctorArgs, KeysFrom};
 use super::collector::{Collector, Subject};
 use super::endpoints::{AskedNames, reach_all, variants};
+use super::error::DoctorError;
 use super::input::{GrantSubject, JobSubject, Subjects};
 use super::job_reads::{job_facts, source_place};
 use super::probe::{RenewedKeys, read_image};
@@ -33,7 +34,7 @@ pub(super) async fn collect(
     flags: &DoctorArgs,
     subjects: Subjects,
     given: OperatorIdentity,
-) -> Result<Facts, String> {
+) -> Result<Facts, DoctorError> {
     let Subjects { grant, job, cluster } = subjects;
     let stored = [grant.as_ref().map(|g| g.stored), job.as_ref().map(|j| j.stored)];
     let cluster = connected(flags, cluster, stored.into_iter().flatten())?;
@@ -50,7 +51,7 @@ pub(super) async fn collect(
     }
     if let Some(bucket) = flags.probe.bucket() {
         let (Some(of_grant), Some(of_job)) = places else {
-            return Err("a probe needs a grant and a job".to_owned());
+            return Err("a probe needs a grant and a job".into());
         };
         probe_with(&collector, &mut facts, bucket, of_grant, of_job).await?;
     }
@@ -65,13 +66,13 @@ fn connected(
     flags: &DoctorArgs,
     cluster: Option<CallersCluster>,
     stored: impl IntoIterator<Item = bool>,
-) -> Result<Option<CallersCluster>, String> {
+) -> Result<Option<CallersCluster>, DoctorError> {
     let wants_cluster = |stored| flags.keys.map_or(stored, |from| from == KeysFrom::Cluster);
     if cluster.is_some() || !stored.into_iter().any(wants_cluster) {
         return Ok(cluster);
     }
     let connected = CallersCluster::connect(&flags.cluster.options());
-    connected.map(Some).map_err(|error| error.to_string())
+    Ok(Some(connected?))
 }
 
 /// Puts the policy back that a probe has stored in a file, with the credentials of a grant if one is given.
@@ -83,7 +84,7 @@ pub(super) async fn restore(
     file: &Path,
     subjects: Subjects,
     given: OperatorIdentity,
-) -> Result<RestoreOutcome, String> {
+) -> Result<RestoreOutcome, DoctorError> {
     let image = read_image(file)?;
     let Subjects { grant, cluster, .. } = subjects;
     let is_given = grant.is_some();
@@ -103,11 +104,11 @@ pub(super) async fn restore(
     let scope = SessionScope::Bucket(image.bucket.clone());
     let source = collector.source("GRANT", (&subject.0, subject.1), &credentials, &scope)?;
     let keys = RenewedKeys::new(source);
-    keys.get(now()).await.map_err(|why| {
+    keys.get(now()).await.map_err(|error| {
         if is_given {
-            why
+            error
         } else {
-            format!("{why}; if the probe used other credentials, name its grant with -f or as ibg/NAME, and the same --keys")
+            DoctorError::NoKeysOfGrant(Box::new(error))
         }
     })?;
     restore_from_file(&collector, &image, &keys).await
@@ -120,9 +121,9 @@ async fn probe_with(
     bucket: &str,
     of_grant: Subject,
     of_job: Subject,
-) -> Result<(), String> {
+) -> Result<(), DoctorError> {
     let (Some(grant), Some(job)) = (facts.grant.clone(), facts.job.clone()) else {
-        return Err("a probe needs a grant and a job".to_owned());
+        return Err("a probe needs a grant and a job".into());
     };
     let source = |whose, (namespace, stored): &Subject, credentials, scope| {
         collector.source(whose, (namespace, *stored), credentials, scope)
@@ -156,22 +157,19 @@ async fn seen(
     grant: Option<GrantSubject>,
     job: Option<JobSubject>,
     subjects: &(Option<Subject>, Option<Subject>),
-) -> Result<Facts, String> {
+) -> Result<Facts, DoctorError> {
     let bucket = grant
         .as_ref()
         .map(|grant| BucketPlace::of(&grant.spec.bucket))
-        .transpose();
-    let bucket = bucket.map_err(|error| error.to_string())?;
+        .transpose()?;
     if let Some(grant) = &grant {
-        parse_spec(&grant.spec, PassRoleDecision::Omitted).map_err(|error| error.to_string())?;
+        parse_spec(&grant.spec, PassRoleDecision::Omitted)?;
     }
-    let source_spec = job.as_ref().map(|job| validated_source(&job.spec)).transpose();
-    let source_spec = source_spec.map_err(|error| error.to_string())?;
+    let source_spec = job.as_ref().map(|job| validated_source(&job.spec)).transpose()?;
     let project = job
         .as_ref()
         .map(|job| ProjectPlace::of(&job.spec.project))
-        .transpose();
-    let project = project.map_err(|error| error.to_string())?;
+        .transpose()?;
     let source = match (&job, &source_spec) {
         (Some(job), Some(source_spec)) => source_place(source_spec, &job.spec.project.region)?,
         _ => None,

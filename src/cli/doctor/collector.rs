@@ -3,6 +3,7 @@
 use futures::future::BoxFuture;
 
 use super::args::{DoctorArgs, KeysFrom};
+use super::error::DoctorError;
 use super::probe_keys::KeySource;
 use crate::api::Credentials;
 use crate::app::{CallerCredentials, CallersCluster, OperatorIdentity, TokenExchange, resolve_endpoints};
@@ -34,12 +35,10 @@ impl<'a> Collector<'a> {
         flags: &'a DoctorArgs,
         given: OperatorIdentity,
         cluster: Option<CallersCluster>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, DoctorError> {
         let settings = flags.cloud.endpoints();
-        let endpoints = resolve_endpoints(&settings, &given)
-            .await
-            .map_err(|error| error.to_string())?;
-        let cloud = Cloud::new(endpoints.clone()).map_err(|error| error.to_string())?;
+        let endpoints = resolve_endpoints(&settings, &given).await?;
+        let cloud = Cloud::new(endpoints.clone())?;
         Ok(Self {
             proxies: proxies(flags),
             flags,
@@ -61,9 +60,9 @@ impl<'a> Collector<'a> {
         (namespace, stored): (&str, bool),
         credentials: &Credentials,
         scope: &SessionScope,
-    ) -> Result<ObjectKeys<'_>, String> {
+    ) -> Result<ObjectKeys<'_>, DoctorError> {
         let Some(identity) = Identity::of(namespace, credentials) else {
-            return Err("spec.credentials lacks the block that its source requires".to_owned());
+            return Err("spec.credentials lacks the block that its source requires".into());
         };
         let from_cluster = self.flags.keys.map_or(stored, |from| from == KeysFrom::Cluster);
         let prefix = format!("IMM_OPERATOR_{whose}_");
@@ -92,7 +91,7 @@ impl<'a> Collector<'a> {
         subject: (&str, bool),
         credentials: &Credentials,
         scope: &SessionScope,
-    ) -> Result<(CredentialFacts, Option<AccessKeys>), String> {
+    ) -> Result<(CredentialFacts, Option<AccessKeys>), DoctorError> {
         let source = self.source(whose, subject, credentials, scope)?;
         let (keys, result) = match source.credentials().await {
             Ok(keys) => (Some(keys), Ok(())),
@@ -168,11 +167,13 @@ impl ObjectKeys<'_> {
 }
 
 impl KeySource for ObjectKeys<'_> {
-    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, DoctorError>> {
         Box::pin(async {
-            self.credentials()
-                .await
-                .map_err(|error| missing_credentials(&self.facts(Err(error))).unwrap_or_default())
+            let obtained = self.credentials().await;
+            obtained.map_err(|source| DoctorError::NoKeys {
+                why: missing_credentials(&self.facts(Err(source.clone()))).unwrap_or_default(),
+                source: Box::new(source),
+            })
         })
     }
 }

@@ -4,6 +4,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::collector::{Collector, ObjectKeys, Subject};
+use super::error::DoctorError;
 use crate::cloud::answer_head;
 use crate::core::doctor::{
     CALL_DATES, Facts, Reachability, SESSION_DATES, Service, SessionDates, SignatureAnswers,
@@ -57,7 +58,7 @@ pub(super) async fn session_dates(
     facts: &Facts,
     (of_grant, of_job): (Option<&Subject>, Option<&Subject>),
     (bucket, source): (Option<&BucketPlace>, Option<&BucketPlace>),
-) -> Result<Option<SessionDates>, String> {
+) -> Result<Option<SessionDates>, DoctorError> {
     if let (Some(grant), Some((namespace, stored)), Some(place)) = (&facts.grant, of_grant, bucket) {
         let scope = SessionScope::bucket(&grant.spec.bucket);
         let subject = (namespace.as_str(), *stored);

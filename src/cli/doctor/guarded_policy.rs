@@ -8,6 +8,7 @@ use futures::future::join;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
+use super::error::DoctorError;
 use super::pre_image::{put_back, read_policy, restore, store};
 use super::probe_keys::RenewedKeys;
 use super::probe_target::ProbeTarget;
@@ -47,7 +48,7 @@ impl<'a> GuardedPolicy<'a> {
         (before, prefix): (Option<String>, Option<String>),
         clock: &'a dyn ProbeClock,
         stop: &'a CancellationToken,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, DoctorError> {
         let policy = Self {
             target,
             clock,
@@ -100,15 +101,14 @@ impl<'a> GuardedPolicy<'a> {
         &mut self,
         grantee: &Grantee,
         variant: PolicyVariant,
-    ) -> Result<ProbeAnswer, String> {
+    ) -> Result<ProbeAnswer, DoctorError> {
         let target = self.target;
         let mut prefixes = vec![target.key.clone()];
         prefixes.extend(target.objects.iter().cloned());
         let place = (target.bucket.name(), target.owner_uid.as_str());
         let text = own_policy(self.image.before.as_ref(), place, grantee, &prefixes, variant);
-        let text = text.ok_or(
-            "the statement does not fit into the policy of the probe bucket, or is longer than OSS accepts: name fewer or shorter keys",
-        )?;
+        let too_long = "the statement does not fit into the policy of the probe bucket, or is longer than OSS accepts: name fewer or shorter keys";
+        let text = text.ok_or(too_long)?;
         let (put, keys) = self.change(Some(&text)).await?;
         self.note(put.as_ref().err(), &target.owner_keys).await;
         if let Err(error) = put {
@@ -132,7 +132,7 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why nothing was written.
-    pub(super) async fn put(&mut self, step: &PutStep) -> Result<ProbeAnswer, String> {
+    pub(super) async fn put(&mut self, step: &PutStep) -> Result<ProbeAnswer, DoctorError> {
         let result = match step {
             PutStep::One(text) => PutResult::One(self.put_one(text, None).await?),
             PutStep::ByOther(text) => {
@@ -147,7 +147,11 @@ impl<'a> GuardedPolicy<'a> {
 
     /// Writes a policy with the credentials of the owner or with other ones, and again while another client changes settings of
     /// the bucket.
-    async fn put_one(&mut self, text: &String, other: Option<&RenewedKeys<'_>>) -> Result<Answered, String> {
+    async fn put_one(
+        &mut self,
+        text: &String,
+        other: Option<&RenewedKeys<'_>>,
+    ) -> Result<Answered, DoctorError> {
         let target = self.target;
         let mut pauses = LOCK_PAUSES.iter();
         loop {
@@ -175,7 +179,7 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why nothing was written, or why the reads ended before they showed which one.
-    async fn put_two(&mut self, texts: &[String; 2]) -> Result<PutResult, String> {
+    async fn put_two(&mut self, texts: &[String; 2]) -> Result<PutResult, DoctorError> {
         let target = self.target;
         let keys = self.check_live().await?;
         self.record(texts)?;
@@ -202,7 +206,7 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why there are no credentials for it.
-    pub(super) async fn read_back(&self) -> Result<ProbeAnswer, String> {
+    pub(super) async fn read_back(&self) -> Result<ProbeAnswer, DoctorError> {
         let target = self.target;
         let bucket = (&target.cloud, &target.bucket);
         let read = read_back(bucket, &target.owner_keys, &self.image, self.clock, self.stop);
@@ -233,7 +237,7 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why nothing was written.
-    pub(super) async fn remove(&mut self) -> Result<ProbeAnswer, String> {
+    pub(super) async fn remove(&mut self) -> Result<ProbeAnswer, DoctorError> {
         let (put, _) = self.change(None).await?;
         Ok(match put {
             Ok(()) => {
@@ -256,7 +260,7 @@ impl<'a> GuardedPolicy<'a> {
     async fn change(
         &mut self,
         text: Option<&String>,
-    ) -> Result<(Result<(), CloudError>, AccessKeys), String> {
+    ) -> Result<(Result<(), CloudError>, AccessKeys), DoctorError> {
         let (target, clock) = (self.target, self.clock);
         let mut pauses = LOCK_PAUSES.iter();
         loop {
@@ -279,7 +283,7 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why it cannot be stored.
-    fn record<'t>(&mut self, texts: impl IntoIterator<Item = &'t String>) -> Result<(), String> {
+    fn record<'t>(&mut self, texts: impl IntoIterator<Item = &'t String>) -> Result<(), DoctorError> {
         for text in texts {
             if self.image.written.last() != Some(text) {
                 self.image.written.push(text.clone());
@@ -306,14 +310,14 @@ impl<'a> GuardedPolicy<'a> {
         &self,
         error: Option<&CloudError>,
         pauses: &mut Iter<'_, u64>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DoctorError> {
         let is_locked = error.is_some_and(|error| error.kind == CloudErrorKind::BucketLocked);
         let Some(seconds) = pauses.next().filter(|_| is_locked) else {
             return Ok(false);
         };
         self.pause(Duration::from_secs(*seconds)).await;
         if self.stop.is_cancelled() {
-            return Err("interrupted".to_owned());
+            return Err(DoctorError::Interrupted);
         }
         Ok(true)
     }
@@ -330,14 +334,13 @@ impl<'a> GuardedPolicy<'a> {
     ///
     /// # Errors
     /// Returns why nothing may be written.
-    async fn check_live(&self) -> Result<AccessKeys, String> {
+    async fn check_live(&self) -> Result<AccessKeys, DoctorError> {
         let target = self.target;
         let keys = target.owner_keys.get(self.clock.now()).await?;
         let live = read_policy(&target.cloud, &target.bucket, &keys, self.clock).await;
-        let live =
-            live.map_err(|error| format!("the policy could not be read ({})", error.code_and_refusal()))?;
+        let live = live.map_err(DoctorError::of_call("the policy could not be read"))?;
         if self.image.restoration(live.as_deref()) == Restoration::Foreign {
-            return Err("another client changed the policy".to_owned());
+            return Err("another client changed the policy".into());
         }
         Ok(keys)
     }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::args::DoctorArgs;
+use super::error::DoctorError;
 use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION};
 use crate::app::CallersCluster;
-use crate::cli::manifest::{self, ReadGrant};
+use crate::cli::manifest::{self, ManifestError, ReadGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
 use crate::core::validate::{is_namespace_name, is_object_name};
@@ -40,20 +41,25 @@ pub(super) struct Subjects {
 /// Reads all objects.
 ///
 /// # Errors
-/// Returns the message if an object cannot be read, there is none, or there are two of a kind.
-pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
+/// An object cannot be read, there is none, or there are two of a kind.
+pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, DoctorError> {
     let mut subjects = Subjects::default();
     let given = flags.namespace.clone().filter(|name| !name.is_empty());
     // A kubeconfig that cannot be used is no error here: files need no cluster.
     let of_context = || namespace_of_context(&flags.cluster.options()).ok().flatten();
     let fallback = given.or_else(of_context).unwrap_or_else(|| "default".to_owned());
-    for path in &manifest::files_of(&flags.file)? {
-        let shown = manifest::shown(path).display().to_string();
-        let bytes = manifest::read(path)
-            .await
-            .map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
-        let wrong = |message: String| format!("{shown}: {message}");
+    for path in &manifest::files_of(&flags.file).map_err(DoctorError::Folder)? {
+        let shown = || manifest::shown(path);
+        let bytes = manifest::read(path).await;
+        let bytes = bytes.map_err(|source| DoctorError::Read {
+            file: shown(),
+            source,
+        })?;
+        let wrong = |source| DoctorError::Manifest {
+            file: shown(),
+            source,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.into()))?;
         for grant in manifest::objects_of(&text, "ImmBucketGrant").map_err(wrong)? {
             let namespace = namespace_of(&grant, &fallback).map_err(wrong)?;
             let ReadGrant { spec, owned } = manifest::read_grant(grant).map_err(wrong)?;
@@ -79,15 +85,14 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, String> {
     }
     if subjects.grant.is_none() && subjects.job.is_none() {
         return Err(
-            "there is nothing to check: name a manifest with -f, or an object as ibg/NAME or isj/NAME"
-                .to_owned(),
+            "there is nothing to check: name a manifest with -f, or an object as ibg/NAME or isj/NAME".into(),
         );
     }
     Ok(subjects)
 }
 
-async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(), String> {
-    let cluster = CallersCluster::connect(&flags.cluster.options()).map_err(|error| error.to_string())?;
+async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(), DoctorError> {
+    let cluster = CallersCluster::connect(&flags.cluster.options())?;
     let namespace = flags.namespace.clone().filter(|name| !name.is_empty());
     let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
     let key = |namespace: &str, name: &str| {
@@ -96,21 +101,22 @@ async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(),
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
-            .ok_or_else(|| format!("{namespace}/{name} is not the name of an object"))
+            .ok_or_else(|| DoctorError::Refused(format!("{namespace}/{name} is not the name of an object")))
     };
     for object in &flags.objects {
         let (kind, name) = object.split_once('/').unwrap_or((object.as_str(), ""));
         let key = key(&namespace, name)?;
         match plain_kind(kind).as_str() {
             "ibg" | "immbucketgrant" | "immbucketgrants" => {
-                let grant = cluster.grant(&key).await.map_err(|error| error.to_string())?;
-                subjects.add_grant(stored_grant(grant)?)?;
+                subjects.add_grant(stored_grant(cluster.grant(&key).await?)?)?;
             }
             "isj" | "imagescorejob" | "imagescorejobs" => {
-                let job = cluster.job(&key).await.map_err(|error| error.to_string())?;
-                subjects.add_job(stored_job(job)?)?;
+                subjects.add_job(stored_job(cluster.job(&key).await?)?)?;
             }
-            _ => return Err(format!("{object} is neither ibg/NAME nor isj/NAME")),
+            _ => {
+                let why = format!("{object} is neither ibg/NAME nor isj/NAME");
+                return Err(DoctorError::Refused(why));
+            }
         }
     }
     // A grant that the caller may not read is left out.
@@ -136,46 +142,46 @@ fn plain_kind(kind: &str) -> String {
     plain.unwrap_or(&kind).to_owned()
 }
 
-fn stored_grant(grant: GrantObject) -> Result<GrantSubject, String> {
+fn stored_grant(grant: GrantObject) -> Result<GrantSubject, DoctorError> {
     Ok(GrantSubject {
         namespace: grant.key.namespace,
-        spec: grant.spec?,
+        spec: grant.spec.map_err(DoctorError::Refused)?,
         ledger: grant.status.owned,
         stored: true,
     })
 }
 
-fn stored_job(job: JobObject) -> Result<JobSubject, String> {
+fn stored_job(job: JobObject) -> Result<JobSubject, DoctorError> {
     Ok(JobSubject {
         namespace: job.key.namespace,
-        spec: job.spec?,
+        spec: job.spec.map_err(DoctorError::Refused)?,
         stored: true,
     })
 }
 
 /// Returns the namespace of an object in a manifest. Like kubectl, an empty one is none.
-fn namespace_of(object: &Value, fallback: &str) -> Result<String, String> {
+fn namespace_of(object: &Value, fallback: &str) -> Result<String, ManifestError> {
     let own = object.pointer("/metadata/namespace").and_then(Value::as_str);
     let name = own.filter(|name| !name.is_empty()).unwrap_or(fallback);
     if is_namespace_name(name) {
         Ok(name.to_owned())
     } else {
-        Err(format!("{name} is not the name of a namespace"))
+        Err(ManifestError::Namespace(name.to_owned()))
     }
 }
 
 impl Subjects {
-    fn add_grant(&mut self, grant: GrantSubject) -> Result<(), String> {
+    fn add_grant(&mut self, grant: GrantSubject) -> Result<(), DoctorError> {
         match self.grant.replace(grant) {
             None => Ok(()),
-            Some(_) => Err("there is more than one ImmBucketGrant: check one at a time".to_owned()),
+            Some(_) => Err("there is more than one ImmBucketGrant: check one at a time".into()),
         }
     }
 
-    fn add_job(&mut self, job: JobSubject) -> Result<(), String> {
+    fn add_job(&mut self, job: JobSubject) -> Result<(), DoctorError> {
         match self.job.replace(job) {
             None => Ok(()),
-            Some(_) => Err("there is more than one ImageScoreJob: check one at a time".to_owned()),
+            Some(_) => Err("there is more than one ImageScoreJob: check one at a time".into()),
         }
     }
 }
@@ -194,6 +200,7 @@ mod tests {
         ] {
             let object = serde_json::from_str(&format!(r#"{{"metadata": {metadata}}}"#)).unwrap();
             let found = namespace_of(&object, "media");
+            let found = found.map_err(|error| error.to_string());
             assert_eq!(found.as_deref().map_err(String::as_str), namespace, "{metadata}");
         }
     }

@@ -1,6 +1,7 @@
 //! Asks about a job, and reads its source.
 
 use super::collector::Collector;
+use super::error::DoctorError;
 use super::input::JobSubject;
 use crate::api::Source;
 use crate::cloud::{imm, oss_objects, sts};
@@ -39,7 +40,7 @@ pub(super) async fn job_facts(
     job: JobSubject,
     project: &ProjectPlace,
     source: Option<(&SourceSpec, &BucketPlace)>,
-) -> Result<JobReads, String> {
+) -> Result<JobReads, DoctorError> {
     let JobSubject {
         namespace,
         spec,
@@ -163,12 +164,12 @@ async fn read_source(
 }
 
 /// Returns the bucket of a source that has to be read; `None` for images that the job lists.
-pub(super) fn source_place(source: &SourceSpec, region: &str) -> Result<Option<BucketPlace>, String> {
+pub(super) fn source_place(source: &SourceSpec, region: &str) -> Result<Option<BucketPlace>, DoctorError> {
     let bucket = match source {
         SourceSpec::Prefix { bucket, .. } => bucket,
         SourceSpec::Manifest(object) => &object.bucket,
         SourceSpec::Uris(_) => return Ok(None),
     };
-    let place = BucketPlace::new(bucket, region).map_err(|error| error.to_string())?;
+    let place = BucketPlace::new(bucket, region)?;
     Ok(Some(place))
 }

@@ -8,6 +8,7 @@ mod collect;
 mod collector;
 mod dates;
 mod endpoints;
+mod error;
 mod guarded_policy;
 mod input;
 mod job_reads;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 pub use self::args::DoctorArgs;
 use self::args::ReportFormat;
+use self::error::DoctorError;
 use super::escape::escaped;
 use super::output::{fail, write_output};
 use crate::core::doctor::{DoctorReport, Mask};
@@ -35,7 +37,7 @@ use crate::kubernetes::now;
 pub async fn run(flags: &DoctorArgs) -> ExitCode {
     let (report, mask) = match Box::pin(examine(flags)).await {
         Ok(found) => found,
-        Err(message) => return fail("doctor", &message, ExitCode::from(2)),
+        Err(error) => return fail("doctor", &error, ExitCode::from(2)),
     };
     let text = match flags.output {
         ReportFormat::Text => report.to_text(),
@@ -49,11 +51,8 @@ pub async fn run(flags: &DoctorArgs) -> ExitCode {
     }
 }
 
-async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
-    let identity = flags
-        .cloud
-        .operator_identity()
-        .map_err(|error| error.to_string())?;
+async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), DoctorError> {
+    let identity = flags.cloud.operator_identity()?;
     if let Some(file) = flags.probe.restored() {
         let subjects = if flags.file.is_empty() && flags.objects.is_empty() {
             input::Subjects::default()
@@ -67,7 +66,7 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), String> {
         return Ok((report, Mask::of_file(&file)));
     }
     if flags.no_imm && flags.probe.bucket().is_some() {
-        return Err("a probe calls IMM: leave --no-imm out".to_owned());
+        return Err("a probe calls IMM: leave --no-imm out".into());
     }
     let subjects = input::read(flags).await?;
     let facts = Box::pin(collect::collect(flags, subjects, identity)).await?;

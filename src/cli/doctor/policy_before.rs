@@ -1,5 +1,6 @@
 //! Whether a probe can have an answer beside the policy that its bucket has already.
 
+use super::error::DoctorError;
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::policy::{DenyVerdict, Document, GrantedAccess, PolicyPublicity, evaluate_denies, readers};
 
@@ -12,21 +13,19 @@ pub(super) fn check_before(
     account: &str,
     owner_uid: &str,
     paths: &[String],
-) -> Result<(), String> {
-    let document = Document::parse(text.as_bytes());
-    let document = document
-        .map_err(|error| format!("the policy of the probe bucket cannot be edited because {error}"))?;
+) -> Result<(), DoctorError> {
+    let document = Document::parse(text.as_bytes())?;
     let publicity = PolicyPublicity::of(Some(&document));
     if !publicity.public.is_empty() || !publicity.unclear.is_empty() {
         return Err(
             "the policy of the probe bucket may be public because of its own statements: name another bucket"
-                .to_owned(),
+                .into(),
         );
     }
     if text.contains(account) {
         return Err(
             "the policy of the probe bucket already names the account of the project: name another bucket"
-                .to_owned(),
+                .into(),
         );
     }
     // No role of the account is named, so that all of them are denied the same.
@@ -43,10 +42,7 @@ pub(super) fn check_before(
         paths,
     };
     if evaluate_denies(Some(&document), &given).verdict != DenyVerdict::NoDeny {
-        return Err(
-            "a Deny statement in the policy of the probe bucket may deny the image: name another bucket or image"
-                .to_owned(),
-        );
+        return Err("a Deny statement in the policy of the probe bucket may deny the image: name another bucket or image".into());
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::clock::ProbeClock;
+use super::error::DoctorError;
 use super::probe_keys::RenewedKeys;
 use crate::cloud::{Cloud, oss_policy};
 use crate::core::doctor::{PreImage, Restoration, RestoreOutcome};
@@ -78,7 +79,7 @@ pub async fn restore(
         let current = match keys.get(clock.now()).await {
             Ok(current) => current,
             Err(why) => {
-                failure = why;
+                failure = why.to_string();
                 continue;
             }
         };
@@ -144,9 +145,12 @@ pub fn remove_restored(outcome: &RestoreOutcome, file: &Path) {
 ///
 /// # Errors
 /// Returns the message if the file cannot be written.
-pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), String> {
-    store_synced(path, image, new, std::fs::File::sync_all)
-        .map_err(|error| format!("the policy cannot be stored in {}: {error}", path.display()))
+pub(super) fn store(path: &Path, image: &PreImage, new: bool) -> Result<(), DoctorError> {
+    let stored = store_synced(path, image, new, std::fs::File::sync_all);
+    stored.map_err(|source| DoctorError::Store {
+        file: path.to_owned(),
+        source,
+    })
 }
 
 /// Stores the file and its name in the folder, so that both are there if the machine stops.
@@ -197,9 +201,10 @@ fn store_synced(
 ///
 /// # Errors
 /// Returns the message if it cannot be read.
-pub fn read_image(path: &Path) -> Result<PreImage, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|_| format!("{} is not the file of a probe", path.display()))
+pub fn read_image(path: &Path) -> Result<PreImage, DoctorError> {
+    let file = || path.to_owned();
+    let text = std::fs::read(path).map_err(|source| DoctorError::Read { file: file(), source })?;
+    serde_json::from_slice(&text).map_err(|source| DoctorError::NotOfProbe { file: file(), source })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use super::clock::{MachineClock, ProbeClock};
+pub use super::error::DoctorError;
 use super::guarded_policy::GuardedPolicy;
 use super::policy_before::check_before;
 use super::pre_image::read_policy;
@@ -38,29 +39,22 @@ pub async fn run_probe(
     probe: &mut dyn ProbePlan,
     clock: &dyn ProbeClock,
     stop: &CancellationToken,
-) -> Result<RestoreOutcome, String> {
+) -> Result<RestoreOutcome, DoctorError> {
     let keys = target.owner_keys.get(clock.now()).await?;
     let before = read_policy(&target.cloud, &target.bucket, &keys, clock).await;
-    let before = before.map_err(|error| {
-        format!(
-            "the policy of the probe bucket cannot be read ({})",
-            error.code_and_refusal()
-        )
-    })?;
+    let unread = DoctorError::of_call("the policy of the probe bucket cannot be read");
+    let before = before.map_err(unread)?;
     if before.is_some()
         && let Some(why) = probe.refuses_policy()
     {
-        return Err(format!(
+        return Err(DoctorError::Refused(format!(
             "the probe bucket has a policy, and {why}: name a bucket without one"
-        ));
+        )));
     }
     if before.is_some() && !target.with_policy {
-        return Err(
-            "the probe bucket has a policy: name a bucket without one, or add --with-policy".to_owned(),
-        );
+        return Err("the probe bucket has a policy: name a bucket without one, or add --with-policy".into());
     }
-    let before = before.map(String::from_utf8).transpose();
-    let before = before.map_err(|_| "the policy of the probe bucket is not UTF-8 text".to_owned())?;
+    let before = before.map(String::from_utf8).transpose()?;
     if let Some(text) = &before {
         let keys = std::iter::once(&target.key).chain(&target.objects);
         let paths: Vec<String> = keys
@@ -85,7 +79,7 @@ pub async fn run_probe(
         }
         match running.make(next).await {
             Ok(answer) => probe.take(answer),
-            Err(message) => probe.stop(&message),
+            Err(error) => probe.stop(&error.to_string()),
         }
     }
     Ok(running.policy.end().await)
@@ -96,7 +90,7 @@ impl Running<'_> {
     ///
     /// # Errors
     /// Returns why the probe ends.
-    async fn make(&mut self, step: ProbeStep) -> Result<ProbeAnswer, String> {
+    async fn make(&mut self, step: ProbeStep) -> Result<ProbeAnswer, DoctorError> {
         let policy = &mut self.policy;
         match step {
             ProbeStep::Write(grantee) => policy.write(&grantee, PolicyVariant::Plain).await,
@@ -121,7 +115,7 @@ impl Running<'_> {
                 policy.pause(length).await;
                 Ok(ProbeAnswer::Paused)
             }
-            ProbeStep::Finish => Err("the probe has ended".to_owned()),
+            ProbeStep::Finish => Err("the probe has ended".into()),
         }
     }
 
@@ -129,7 +123,7 @@ impl Running<'_> {
     ///
     /// # Errors
     /// Returns why there are no credentials for it.
-    async fn score(&self, case: &LimitCase, chain: Option<RoleChain>) -> Result<ProbeAnswer, String> {
+    async fn score(&self, case: &LimitCase, chain: Option<RoleChain>) -> Result<ProbeAnswer, DoctorError> {
         let keys = match (case, &self.target.narrow_keys) {
             (LimitCase::NarrowSession, Some(keys)) => keys,
             _ => &self.target.caller_keys,
@@ -147,7 +141,12 @@ impl Running<'_> {
     ///
     /// # Errors
     /// Returns why there are no credentials for them.
-    async fn burst(&self, of_project: bool, calls: u32, spacing: Duration) -> Result<ProbeAnswer, String> {
+    async fn burst(
+        &self,
+        of_project: bool,
+        calls: u32,
+        spacing: Duration,
+    ) -> Result<ProbeAnswer, DoctorError> {
         let keys = &self.target.caller_keys.get(self.clock.now()).await?;
         let answers = (0..calls).map(|number| async move {
             self.clock.pause(spacing * number).await;

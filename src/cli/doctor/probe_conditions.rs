@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::collector::Collector;
+use super::error::DoctorError;
 use super::probe::{ProbeTarget, RenewedKeys};
 use crate::api::ProjectRef;
 use crate::app::{CallersCluster, RunError};
@@ -33,14 +34,13 @@ pub(super) struct ProbeInput<'a> {
 pub(super) async fn checked_target<'a>(
     collector: &Collector<'_>,
     input: ProbeInput<'a>,
-) -> Result<ProbeTarget<'a>, String> {
+) -> Result<ProbeTarget<'a>, DoctorError> {
     let flags = &collector.flags.probe;
     let Some(name) = &flags.probe_bucket else {
-        return Err("a probe needs --probe-bucket".to_owned());
+        return Err("a probe needs --probe-bucket".into());
     };
     let spec = &input.job.spec;
-    let bucket =
-        BucketPlace::new(name, &spec.project.region).map_err(|error| format!("--probe-bucket: {error}"))?;
+    let bucket = bucket_of("--probe-bucket", name, &spec.project.region)?;
     if let Some(key) = &flags.probe_object {
         check_key("--probe-object", key)?;
     }
@@ -65,12 +65,12 @@ pub(super) async fn checked_target<'a>(
         bucket,
         owner_uid: input.grant.spec.bucket.owner_uid.clone(),
         owner_keys: input.owner_keys,
-        project: ProjectPlace::of(&spec.project).map_err(|error| error.to_string())?,
+        project: ProjectPlace::of(&spec.project)?,
         caller_keys: input.caller_keys,
         other_keys: input.other_keys,
         narrow_keys: input.narrow_keys,
         other_bucket: flags.limits_region_bucket.clone(),
-        missing_project: ProjectPlace::of(&missing_project).map_err(|error| error.to_string())?,
+        missing_project: ProjectPlace::of(&missing_project)?,
         key: flags.probe_object.clone().unwrap_or_default(),
         objects: flags.limits_object.clone(),
         with_policy: flags.with_policy,
@@ -78,37 +78,44 @@ pub(super) async fn checked_target<'a>(
     })
 }
 
-fn check_key(flag: &'static str, key: &str) -> Result<(), String> {
-    check_object_path(flag, key)
-        .and_then(|()| check_prefix(flag, key))
-        .map_err(|error| error.to_string())
+fn check_key(flag: &'static str, key: &str) -> Result<(), DoctorError> {
+    check_object_path(flag, key)?;
+    Ok(check_prefix(flag, key)?)
+}
+
+fn bucket_of(flag: &'static str, name: &str, region: &str) -> Result<BucketPlace, DoctorError> {
+    BucketPlace::new(name, region).map_err(|source| DoctorError::Flag { flag, source })
 }
 
 /// Refuses a bucket that the grant or a grant of the cluster names. If the cluster does not answer, the caller repeats the name.
-async fn check_unused(collector: &Collector<'_>, bucket: &str, grant: &GrantFacts) -> Result<(), String> {
-    let by_grant = format!("the grant names bucket {bucket}: name another bucket");
+async fn check_unused(
+    collector: &Collector<'_>,
+    bucket: &str,
+    grant: &GrantFacts,
+) -> Result<(), DoctorError> {
+    let by_grant = || DoctorError::Refused(format!("the grant names bucket {bucket}: name another bucket"));
     let is_of_grant = grant.spec.bucket.name == bucket;
     if is_of_grant && collector.cluster.is_none() {
-        return Err(by_grant);
+        return Err(by_grant());
     }
     let own = collector.flags.probe.i_own.as_ref();
     if own.is_some_and(|own| own != bucket) {
-        return Err("--i-own must repeat the name of --probe-bucket".to_owned());
+        return Err("--i-own must repeat the name of --probe-bucket".into());
     }
     let is_named = tokio::time::timeout(CLUSTER_PATIENCE, has_grant_of(collector, bucket)).await;
-    let silent = || RunError::Cluster("the cluster does not answer".to_owned());
-    match is_named.unwrap_or_else(|_| Err(silent())) {
-        Ok(true) => Err(format!(
+    match is_named.unwrap_or(Err(RunError::Silent)) {
+        Ok(true) => Err(DoctorError::Refused(format!(
             "a grant of the cluster names bucket {bucket}: name another bucket"
-        )),
-        Ok(false) if is_of_grant => Err(by_grant),
+        ))),
+        Ok(false) if is_of_grant => Err(by_grant()),
         Ok(false) => Ok(()),
         // The objects are in that cluster, so that it must be asked.
-        Err(error) if collector.cluster.is_some() => Err(error.to_string()),
+        Err(error) if collector.cluster.is_some() => Err(error.into()),
         // It may have such a grant.
-        Err(error @ RunError::Refused(_)) => Err(format!(
-            "{error}; whether a grant of it names bucket {bucket} must be known before a probe writes: use a kubeconfig that may list immbucketgrants in all namespaces, or none, with --i-own {bucket}, if no cluster has a grant of the bucket"
-        )),
+        Err(source @ RunError::Refused { .. }) => Err(DoctorError::GrantsHidden {
+            bucket: bucket.to_owned(),
+            source,
+        }),
         Err(error) if own.is_some() => {
             eprintln!(
                 "imm-operator doctor: no cluster says whether a grant names the probe bucket ({})",
@@ -116,9 +123,10 @@ async fn check_unused(collector: &Collector<'_>, bucket: &str, grant: &GrantFact
             );
             Ok(())
         }
-        Err(error) => Err(format!(
-            "{error}; without a cluster, add --i-own {bucket} to say that no grant names the bucket"
-        )),
+        Err(source) => Err(DoctorError::GrantsUnknown {
+            bucket: bucket.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -139,25 +147,19 @@ async fn check_owner(
     collector: &Collector<'_>,
     bucket: &BucketPlace,
     input: &ProbeInput<'_>,
-) -> Result<(), String> {
+) -> Result<(), DoctorError> {
     let now = crate::kubernetes::now();
     let keys = input.owner_keys.get(now).await?;
     input.caller_keys.get(now).await?;
     let account = sts::caller_account(&collector.cloud, &keys, now).await;
-    let account =
-        account.map_err(|error| format!("GetCallerIdentity failed ({})", error.code_and_refusal()))?;
+    let account = account.map_err(DoctorError::of_call("GetCallerIdentity failed"))?;
     let info = oss_policy::bucket_info(&collector.cloud, bucket, &keys, now).await;
-    let info = info.map_err(|error| {
-        format!(
-            "GetBucketInfo of the probe bucket failed ({})",
-            error.code_and_refusal()
-        )
-    })?;
+    let info = info.map_err(DoctorError::of_call("GetBucketInfo of the probe bucket failed"))?;
     if account != input.grant.spec.bucket.owner_uid || info.owner_uid.as_ref() != Some(&account) {
-        return Err("the credentials of the grant do not belong to the owner of the probe bucket: name a bucket of that account".to_owned());
+        return Err("the credentials of the grant do not belong to the owner of the probe bucket: name a bucket of that account".into());
     }
     if info.region.as_deref() != Some(bucket.region()) {
-        return Err("the probe bucket is not in the region of the project".to_owned());
+        return Err("the probe bucket is not in the region of the project".into());
     }
     Ok(())
 }
@@ -168,25 +170,24 @@ async fn check_other_region(
     bucket: &str,
     region: &str,
     input: &ProbeInput<'_>,
-) -> Result<(), String> {
+) -> Result<(), DoctorError> {
     let flag = "--limits-region-bucket";
-    let place = BucketPlace::new(bucket, region).map_err(|error| format!("{flag}: {error}"))?;
+    let place = bucket_of(flag, bucket, region)?;
     let now = crate::kubernetes::now();
     let keys = input.owner_keys.get(now).await?;
     match oss_policy::bucket_info(&collector.cloud, &place, &keys, now).await {
         Err(error) if error.kind == CloudErrorKind::WrongRegion => Ok(()),
-        Err(error) => Err(format!(
-            "{flag}: GetBucketInfo failed ({})",
-            error.code_and_refusal()
-        )),
+        Err(error) => Err(DoctorError::of_call(
+            "--limits-region-bucket: GetBucketInfo failed",
+        )(error)),
         Ok(info) => match info.region {
             Some(other) if other != region => Ok(()),
-            Some(_) => Err(format!(
+            Some(_) => Err(DoctorError::Refused(format!(
                 "{flag} is in the region of the project: name one of another region"
-            )),
-            None => Err(format!(
+            ))),
+            None => Err(DoctorError::Refused(format!(
                 "{flag} cannot be read by the credentials of the grant: name a bucket of that account"
-            )),
+            ))),
         },
     }
 }

@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
+use super::error::DoctorError;
 use crate::core::time;
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
@@ -17,12 +18,12 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// Where credentials come from.
 pub trait KeySource: Send + Sync {
     /// Obtains credentials, or returns why there are none and what to do about that.
-    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>>;
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, DoctorError>>;
 }
 
 /// Credentials that do not change.
 impl KeySource for AccessKeys {
-    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, String>> {
+    fn obtain(&self) -> BoxFuture<'_, Result<AccessKeys, DoctorError>> {
         Box::pin(async { Ok(self.clone()) })
     }
 }
@@ -52,7 +53,7 @@ impl<'a> RenewedKeys<'a> {
     ///
     /// # Errors
     /// Returns why there are none.
-    pub async fn get(&self, now: Timestamp) -> Result<AccessKeys, String> {
+    pub async fn get(&self, now: Timestamp) -> Result<AccessKeys, DoctorError> {
         let mut held = self.held.lock().await;
         if let Some(held) = held.as_ref().filter(|held| now < held.until) {
             return Ok(held.keys.clone());

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::collector::Collector;
+use super::error::DoctorError;
 use super::probe::{MachineClock, ProbeTarget, RenewedKeys, read_image, remove_restored, restore, run_probe};
 use super::probe_args::{ProbeArgs, ProbeKind};
 use super::probe_conditions::{ProbeInput, checked_target};
@@ -39,7 +40,7 @@ pub(super) async fn start_probe(
     collector: &Collector<'_>,
     input: ProbeInput<'_>,
     facts: &mut Facts,
-) -> Result<(), String> {
+) -> Result<(), DoctorError> {
     let flags = &collector.flags.probe;
     check_companions(flags)?;
     let (grant, job) = (input.grant, input.job);
@@ -64,13 +65,13 @@ pub(super) async fn start_probe(
 }
 
 /// Refuses flags that are for another kind of probe, and a probe without the image that it scores.
-fn check_companions(flags: &ProbeArgs) -> Result<(), String> {
+fn check_companions(flags: &ProbeArgs) -> Result<(), DoctorError> {
     if flags.probe_object.is_none() && flags.probe != ProbeKind::Forms {
-        return Err("--probe-bucket needs --probe-object, except for --probe forms".to_owned());
+        return Err("--probe-bucket needs --probe-object, except for --probe forms".into());
     }
     let asks_for_access = matches!(flags.probe, ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny);
     if flags.allow_public && !asks_for_access {
-        return Err("--allow-public is for --probe access, --probe lag and --probe deny".to_owned());
+        return Err("--allow-public is for --probe access, --probe lag and --probe deny".into());
     }
     let refused = match flags.probe {
         ProbeKind::Forms => Some("--probe forms, whose policies would replace that of the bucket"),
@@ -78,16 +79,16 @@ fn check_companions(flags: &ProbeArgs) -> Result<(), String> {
         ProbeKind::Access | ProbeKind::Lag | ProbeKind::Deny | ProbeKind::Limits => None,
     };
     if let Some(refused) = refused.filter(|_| flags.with_policy) {
-        return Err(format!(
+        return Err(DoctorError::Refused(format!(
             "--with-policy is not for {refused}: name a bucket without one"
-        ));
+        )));
     }
     for (flag, is_set) in [
         ("--limits-object", !flags.limits_object.is_empty()),
         ("--limits-region-bucket", flags.limits_region_bucket.is_some()),
     ] {
         if is_set && flags.probe != ProbeKind::Limits {
-            return Err(format!("{flag} is for --probe limits"));
+            return Err(DoctorError::Refused(format!("{flag} is for --probe limits")));
         }
     }
     Ok(())
@@ -112,7 +113,7 @@ impl ReadyProbe<'_> {
         )
     }
 
-    async fn access(self) -> Result<ProbeFacts, String> {
+    async fn access(self) -> Result<ProbeFacts, DoctorError> {
         let Self { flags, bucket, .. } = &self;
         let access = Probe::new(self.grantee, self.role(), flags.max_billed);
         let questions = FurtherQuestions {
@@ -145,7 +146,7 @@ impl ReadyProbe<'_> {
         })
     }
 
-    async fn ways(self, job: &JobFacts) -> Result<WaysFacts, String> {
+    async fn ways(self, job: &JobFacts) -> Result<WaysFacts, DoctorError> {
         let chain = job.spec.access.role_chain.as_ref();
         let mut probe = WaysProbe::new(self.grantee, self.role(), chain, self.flags.max_billed);
         let calls = self.calls(probe.planned_calls());
@@ -160,7 +161,7 @@ impl ReadyProbe<'_> {
         })
     }
 
-    async fn forms(self) -> Result<FormsFacts, String> {
+    async fn forms(self) -> Result<FormsFacts, DoctorError> {
         let place = FormPlace {
             bucket: self.bucket.clone(),
             owner_uid: self.target.owner_uid.clone(),
@@ -187,7 +188,7 @@ impl ReadyProbe<'_> {
         })
     }
 
-    async fn limits(self) -> Result<LimitsFacts, String> {
+    async fn limits(self) -> Result<LimitsFacts, DoctorError> {
         let target = &self.target;
         let limit = self
             .project
@@ -215,7 +216,7 @@ impl ReadyProbe<'_> {
     ///
     /// # Errors
     /// Returns what it would do, unless the answer is yes.
-    fn confirm(&self, what: &str) -> Result<(), String> {
+    fn confirm(&self, what: &str) -> Result<(), DoctorError> {
         if self.flags.yes {
             return Ok(());
         }
@@ -236,7 +237,7 @@ impl ReadyProbe<'_> {
         if read.is_ok() && line.trim() == "yes" {
             return Ok(());
         }
-        Err(format!("{would}: add --yes to do that"))
+        Err(DoctorError::Refused(format!("{would}: add --yes to do that")))
     }
 }
 
@@ -247,7 +248,7 @@ fn unused_prefix() -> String {
 }
 
 /// Runs a probe, and puts the policy back. The answer of the user may have taken longer than a session lasts.
-async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<RestoreOutcome, String> {
+async fn run(target: &ProbeTarget<'_>, probe: &mut dyn ProbePlan) -> Result<RestoreOutcome, DoctorError> {
     target.owner_keys.forget().await;
     target.caller_keys.forget().await;
     let stop = stop_on_signal()?;
@@ -269,8 +270,8 @@ pub(super) async fn restore_from_file(
     collector: &Collector<'_>,
     image: &PreImage,
     keys: &RenewedKeys<'_>,
-) -> Result<RestoreOutcome, String> {
-    let bucket = BucketPlace::new(&image.bucket, &image.region).map_err(|error| error.to_string())?;
+) -> Result<RestoreOutcome, DoctorError> {
+    let bucket = BucketPlace::new(&image.bucket, &image.region)?;
     let unseen = image.may_be_unseen(crate::kubernetes::now());
     let outcome = restore(
         &collector.cloud,
@@ -286,8 +287,8 @@ pub(super) async fn restore_from_file(
 }
 
 /// Returns a token that Ctrl-C, SIGTERM and SIGHUP cancel. They no longer end the process: it puts the policy back first.
-fn stop_on_signal() -> Result<CancellationToken, String> {
-    let failed = |error: std::io::Error| format!("signals cannot be handled: {error}");
+fn stop_on_signal() -> Result<CancellationToken, DoctorError> {
+    let failed = DoctorError::Signals;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;

@@ -3,6 +3,7 @@
 use super::collector::{Collector, Subject};
 use super::dates::{session_dates, signature_answers};
 use super::endpoints::{AskedNames, name_answers};
+use super::error::DoctorError;
 use crate::api::RequestPayer;
 use crate::cloud::{UnsignedQuery, answer_head, oss_objects, sts};
 use crate::core::doctor::{
@@ -48,7 +49,7 @@ pub(super) async fn ask(
     collector: &Collector<'_>,
     facts: &Facts,
     asked: Asked<'_>,
-) -> Result<QuestionFacts, String> {
+) -> Result<QuestionFacts, DoctorError> {
     let mut found = QuestionFacts::default();
     if let Some(names) = &asked.names {
         found.names = name_answers(collector, &facts.variants, names).await;
@@ -75,7 +76,7 @@ async fn other_account(
     facts: &Facts,
     bucket: &BucketPlace,
     subject: Option<&Subject>,
-) -> Result<Option<OtherAccount>, String> {
+) -> Result<Option<OtherAccount>, DoctorError> {
     let seen = facts.grant.as_ref().and_then(|grant| grant.bucket.as_ref());
     let (Some(seen), Some(job), Some((namespace, stored))) = (seen, &facts.job, subject) else {
         return Ok(None);
@@ -132,7 +133,7 @@ async fn exchanges(
     collector: &Collector<'_>,
     facts: &Facts,
     (of_grant, of_job): (Option<&Subject>, Option<&Subject>),
-) -> Result<Vec<(&'static str, Answered)>, String> {
+) -> Result<Vec<(&'static str, Answered)>, DoctorError> {
     let grant = facts.grant.as_ref().filter(|grant| grant.credentials.by_token);
     let job = facts.job.as_ref().filter(|job| job.credentials.by_token);
     let source = match (grant.zip(of_grant), job.zip(of_job)) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
+use super::error::DoctorError;
 use super::pre_image::read_policy;
 use super::probe_keys::RenewedKeys;
 use crate::cloud::Cloud;
@@ -24,7 +25,7 @@ pub(super) async fn read_back(
     image: &PreImage,
     clock: &dyn ProbeClock,
     stop: &CancellationToken,
-) -> Result<ReadBack, String> {
+) -> Result<ReadBack, DoctorError> {
     let mut found = ReadBack::default();
     while !found.is_enough() && !stop.is_cancelled() {
         let current = keys.get(clock.now()).await?;
@@ -51,11 +52,11 @@ pub(super) async fn read_two(
     texts: &[String; 2],
     clock: &dyn ProbeClock,
     stop: &CancellationToken,
-) -> Result<Option<usize>, String> {
+) -> Result<Option<usize>, DoctorError> {
     let mut found = TwoReads::default();
     while !found.is_enough() {
         if stop.is_cancelled() {
-            return Err("interrupted".to_owned());
+            return Err(DoctorError::Interrupted);
         }
         let current = keys.get(clock.now()).await?;
         let live = read_policy(cloud, bucket, &current, clock).await.ok().flatten();

@@ -46,9 +46,16 @@ fn job(patch: &Value) -> Value {
 }
 
 /// Compares what is said about objects that differ in one part from a valid one; nothing is said about a valid one.
-fn assert_said(cases: &[(Value, &str)], object: fn(&Value) -> Value, check: fn(Value) -> Result<(), String>) {
+fn assert_said(
+    cases: &[(Value, &str)],
+    object: fn(&Value) -> Value,
+    check: fn(Value) -> Result<(), ManifestError>,
+) {
     for (patch, expected) in cases {
-        let said = check(object(patch)).err().unwrap_or_default();
+        let said = check(object(patch))
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
         assert!(
             said.contains(expected) && said.is_empty() == expected.is_empty(),
             "{patch}: {said}"
@@ -303,7 +310,7 @@ fn a_manifest_is_read_as_kubectl_reads_it() {
         (r#"{"kind": "A"}{"kind": "A", "kind": "B"}"#, "duplicate"),
         ("a: &a [x]\nb: *c", "not valid YAML or JSON: "),
     ] {
-        let said = objects_of(text, "ImmBucketGrant").unwrap_err();
+        let said = objects_of(text, "ImmBucketGrant").unwrap_err().to_string();
         assert!(said.contains(part) && said.lines().count() == 1, "{text}: {said}");
     }
 }
@@ -314,7 +321,7 @@ fn a_folder_stands_for_its_manifests_by_name() {
     let path = |name: &str| folder.path().join(name);
     let (file, missing) = (path("b.yml"), path("missing"));
     std::fs::create_dir_all(path("sub.yaml/deeper")).unwrap();
-    let wrong = files_of(&[folder.path().to_owned()]).unwrap_err();
+    let wrong = files_of(&[folder.path().to_owned()]).unwrap_err().to_string();
     assert!(wrong.contains("no file that ends in"), "{wrong}");
     for name in [
         "b.yml",

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use kube::config::{ExecConfig, ExecInteractiveMode};
 
+use super::error::PartError;
+
 /// How long a plugin may take before somebody is told.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -45,14 +47,14 @@ pub(super) fn described(exec: &ExecConfig) -> String {
 /// Like kubectl: a plugin that always needs a terminal does not run without one, where nobody could answer it.
 ///
 /// # Errors
-/// Returns the message for people.
-pub(super) fn check_terminal(exec: Option<&ExecConfig>, is_terminal: bool) -> Result<(), String> {
+/// The plugin needs a terminal.
+pub(super) fn check_terminal(exec: Option<&ExecConfig>, is_terminal: bool) -> Result<(), PartError> {
     let always = exec.filter(|exec| exec.interactive_mode == Some(ExecInteractiveMode::Always));
     match always {
-        Some(exec) if !is_terminal => Err(format!(
-            "its exec plugin {} has interactiveMode Always, and standard input is not a terminal: run the command in a terminal",
-            exec.command.as_deref().unwrap_or_default()
-        )),
+        Some(exec) if !is_terminal => {
+            let command = exec.command.clone();
+            Err(PartError::NoTerminal(command.unwrap_or_default()))
+        }
         Some(_) | None => Ok(()),
     }
 }

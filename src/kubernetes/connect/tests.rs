@@ -1,3 +1,5 @@
+use std::error::Error as _;
+
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -23,7 +25,8 @@ fn options(folder: &std::path::Path, files: &[&str]) -> ConnectOptions {
 }
 
 fn loaded(options: &ConnectOptions) -> Result<(Config, Option<TokenSource>), String> {
-    config_of(read_kubeconfigs(options)?.ok_or("none")?, options)
+    let said = |error: ConnectError| error.to_string();
+    config_of(read_kubeconfigs(options).map_err(said)?.ok_or("none")?, options).map_err(said)
 }
 
 #[test]
@@ -89,6 +92,31 @@ fn a_plugin_that_always_needs_a_terminal_does_not_run_without_one() {
 }
 
 #[test]
+fn a_cause_stays_behind_its_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config");
+    for (config, cause) in [
+        (
+            CONFIG.replace("https://api.example.com:6443", "a b"),
+            "invalid uri character",
+        ),
+        (
+            CONFIG.replace("tokenFile: token", r#"token: "a\nb""#),
+            "failed to parse header value",
+        ),
+        ("a: [".to_owned(), "failed to parse kubeconfig YAML"),
+    ] {
+        std::fs::write(&path, config).unwrap();
+        let read = read_kubeconfigs(&options(folder.path(), &["config"]));
+        let found = read.and_then(|read| config_of(read.unwrap(), &options(folder.path(), &["config"])));
+        let error = found.unwrap_err();
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let root = causes.last().unwrap().to_string();
+        assert!(root.starts_with(cause), "{cause}: {root}");
+    }
+}
+
+#[test]
 fn cluster_and_user_replace_those_of_the_context() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good"), CONFIG).unwrap();
@@ -134,6 +162,7 @@ fn a_server_without_a_scheme_is_reached_over_http_as_in_kubectl() {
             ..Cluster::default()
         })
         .map(|url| url.to_string())
+        .map_err(drop)
     };
     for (server, used) in [
         ("127.0.0.1:6443", "http://127.0.0.1:6443/"),
