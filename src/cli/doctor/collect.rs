@@ -49,7 +49,7 @@ pub(super) async fn collect(
     if let Some(path) = &flags.access_log {
         facts.access_log = Some(read_access_log(path, &facts)?);
     }
-    if let Some(bucket) = flags.probe.bucket() {
+    if let Some(bucket) = &flags.probe.probe_bucket {
         let (Some(of_grant), Some(of_job)) = places else {
             return Err("a probe needs a grant and a job".into());
         };

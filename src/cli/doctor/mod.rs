@@ -53,7 +53,7 @@ pub async fn run(flags: &DoctorArgs) -> ExitCode {
 
 async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), DoctorError> {
     let identity = flags.cloud.operator_identity()?;
-    if let Some(file) = flags.probe.restored() {
+    if let Some(file) = &flags.probe.restore {
         let subjects = if flags.file.is_empty() && flags.objects.is_empty() {
             input::Subjects::default()
         } else {
@@ -65,7 +65,7 @@ async fn examine(flags: &DoctorArgs) -> Result<(DoctorReport, Mask), DoctorError
         let report = DoctorReport::of_restoration(&outcome, &file);
         return Ok((report, Mask::of_file(&file)));
     }
-    if flags.no_imm && flags.probe.bucket().is_some() {
+    if flags.no_imm && flags.probe.probe_bucket.is_some() {
         return Err("a probe calls IMM: leave --no-imm out".into());
     }
     let subjects = input::read(flags).await?;

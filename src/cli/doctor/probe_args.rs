@@ -73,15 +73,3 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "probe_bucket")]
     pub(super) restore: Option<PathBuf>,
 }
-
-impl ProbeArgs {
-    /// Returns the file whose policy is put back, without a check of anything.
-    pub(super) fn restored(&self) -> Option<&PathBuf> {
-        self.restore.as_ref()
-    }
-
-    /// The bucket of the probe; `None` if there is none.
-    pub(super) fn bucket(&self) -> Option<&String> {
-        self.probe_bucket.as_ref()
-    }
-}
