@@ -215,13 +215,7 @@ mod alerts {
     /// action, or has an alert of its own.
     #[test]
     fn no_reason_that_needs_action_is_left_out() {
-        let grants = GrantReason::ALL
-            .iter()
-            .map(|reason| (reason.as_str(), reason.meaning()));
-        let jobs = JobReason::ALL
-            .iter()
-            .map(|reason| (reason.as_str(), reason.meaning()));
-        let meanings: Vec<(&str, &str)> = grants.chain(jobs).collect();
+        let meanings = [GrantReason::MEANINGS, JobReason::MEANINGS].concat();
         let mut covered = listed("ImmJobBudgetUsedUp");
         covered.extend(listed("ImmJobWaitsForGrant"));
         covered.insert("Cancelled".to_owned());

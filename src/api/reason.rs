@@ -38,14 +38,12 @@ macro_rules! documented_names {
             /// Every value, in the order of the reference.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
+            /// Each name with what it means and, where one is required, which action it requires.
+            pub const MEANINGS: &'static [(&'static str, &'static str)] = &[$((stringify!($variant), $text)),+];
+
             /// The name as it is written in conditions and events.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
-            }
-
-            /// What the value means and, where one is required, which action it requires.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
             }
         }
     };
