@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::check::Check;
 use super::probe_step::{ProbeAnswer, ProbeStep};
-use super::waiting::{PATIENCE, RETRY_PAUSE, is_about_the_image, pause_after};
+use super::waiting::{PATIENCE, RETRY_PAUSE, is_about_the_image, not_scored, pause_after};
 use crate::api::Grantee;
 use crate::core::error::CloudError;
 
@@ -177,10 +177,7 @@ impl DenyProbe {
                 self.findings.unknown.push((spelling, error.code));
                 self.begin_next();
             }
-            DenyQuestion::Deny(_) | DenyQuestion::Access => {
-                let code = error.code_and_refusal();
-                self.stop(format!("the image could not be scored ({code})"));
-            }
+            DenyQuestion::Deny(_) | DenyQuestion::Access => self.stop(not_scored(&error)),
         }
     }
 }

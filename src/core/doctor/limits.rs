@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{CALLS_OF_WAITING, MOST_TRIES, PATIENCE, RETRY_PAUSE, is_about_the_image, pause_after};
+use super::waiting::{
+    CALLS_OF_WAITING, MOST_TRIES, PATIENCE, RETRY_PAUSE, is_about_the_image, not_written, pause_after,
+};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::is_item_code;
@@ -263,10 +265,7 @@ impl ProbePlan for LimitsProbe {
     fn take(&mut self, answer: ProbeAnswer) {
         match answer {
             ProbeAnswer::Written { .. } => self.begin_next(),
-            ProbeAnswer::WriteFailed(error) => self.stop(&format!(
-                "the policy could not be written ({})",
-                error.code_and_refusal()
-            )),
+            ProbeAnswer::WriteFailed(error) => self.stop(&not_written(&error)),
             ProbeAnswer::Scored(after) => self.on_answer(&Ok(()), after),
             ProbeAnswer::ScoreFailed(error, after) => self.on_answer(&Err(error), after),
             ProbeAnswer::Burst(answers) => self.on_burst(&answers),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::probe_findings::{PassRoleFindings, ProbeFindings};
 use super::probe_step::{ProbeAnswer, ProbeStep};
-use super::waiting::{PATIENCE, is_about_the_image, no_answer, pause_after};
+use super::waiting::{PATIENCE, is_about_the_image, no_answer, not_scored, not_written, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};
 
@@ -83,10 +83,7 @@ impl PassRoleProbe {
             ProbeAnswer::ScoreFailed(error, after) => {
                 self.billed += 1;
                 if !is_about_the_image(&error) && !error.is_transient() {
-                    self.stopped = Some(format!(
-                        "the image could not be scored ({})",
-                        error.code_and_refusal()
-                    ));
+                    self.stopped = Some(not_scored(&error));
                     self.next = ProbeStep::Finish;
                 } else if after < PATIENCE {
                     self.next = ProbeStep::Pause(pause_after(after));
@@ -112,10 +109,7 @@ impl PassRoleProbe {
         } else if error.had_no_effect() && !error.is_transient() {
             self.findings.rejected_with = Some(error.code.clone());
         } else {
-            self.stopped = Some(format!(
-                "the policy could not be written ({})",
-                error.code_and_refusal()
-            ));
+            self.stopped = Some(not_written(error));
         }
     }
 }

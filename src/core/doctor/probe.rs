@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::probe_findings::ProbeFindings;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
-use super::waiting::{PATIENCE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, pause_after};
+use super::waiting::{
+    PATIENCE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, not_scored, not_written, pause_after,
+};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
 
@@ -75,10 +77,7 @@ impl Probe {
 
     fn on_failed_write(&mut self, error: &CloudError) {
         if error.kind != CloudErrorKind::PublicAccessBlocked {
-            self.stop(&format!(
-                "the policy could not be written ({})",
-                error.code_and_refusal()
-            ));
+            self.stop(&not_written(error));
             return;
         }
         let Some(rejected) = self.current.take() else {
@@ -103,10 +102,7 @@ impl Probe {
         if self.current.is_none() && is_about_the_image(error) {
             self.begin_next();
         } else if !is_about_the_image(error) && !error.is_transient() {
-            self.stop(&format!(
-                "the image could not be scored ({})",
-                error.code_and_refusal()
-            ));
+            self.stop(&not_scored(error));
         } else if after < PATIENCE {
             self.next = ProbeStep::Pause(pause_after(after));
         } else if is_about_the_image(error) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::probe_findings::RevocationLag;
 use super::probe_step::{ProbeAnswer, ProbeStep};
-use super::waiting::{PATIENCE, is_about_the_image, pause_after};
+use super::waiting::{PATIENCE, is_about_the_image, not_scored, pause_after};
 
 /// Decides which step is next, after the last score.
 #[derive(Clone, Debug)]
@@ -56,10 +56,7 @@ impl RevocationProbe {
                 } else if error.is_transient() && after < PATIENCE {
                     self.next = ProbeStep::Pause(pause_after(after));
                 } else {
-                    self.stop(&format!(
-                        "the image could not be scored ({})",
-                        error.code_and_refusal()
-                    ));
+                    self.stop(&not_scored(&error));
                 }
             }
         }

@@ -45,6 +45,16 @@ fn is_about_the_caller(error: &CloudError) -> bool {
     by_policy_of_caller || names_caller(error)
 }
 
+/// Why a probe ends with a call that gave no score.
+pub(super) fn not_scored(error: &CloudError) -> String {
+    format!("the image could not be scored ({})", error.code_and_refusal())
+}
+
+/// Why a probe ends with a write that was not accepted.
+pub(super) fn not_written(error: &CloudError) -> String {
+    format!("the policy could not be written ({})", error.code_and_refusal())
+}
+
 /// Why a probe ends whose calls got no answer about the image.
 pub(super) fn no_answer(error: &CloudError) -> String {
     format!(

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::limits::status_and_code;
 use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
 use super::waiting::{
-    MOST_TRIES, PATIENCE, RETRY_PAUSE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer,
+    MOST_TRIES, PATIENCE, RETRY_PAUSE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, not_scored,
+    not_written,
 };
 use super::ways_findings::{ChainAnswer, ConditionFindings, WaysFindings};
 use crate::api::{Grantee, RoleChain, RoleType};
@@ -173,10 +174,7 @@ impl WaysProbe {
             found.rejected_with = Some(error.code.clone());
         } else {
             self.findings.conditions = None;
-            self.stop(&format!(
-                "the policy could not be written ({})",
-                error.code_and_refusal()
-            ));
+            self.stop(&not_written(error));
         }
     }
 }
@@ -237,10 +235,6 @@ fn of_each_type(given: &RoleChain) -> [RoleChain; 3] {
         with_type(RoleType::User),
         with_type(RoleType::Service),
     ]
-}
-
-fn not_scored(error: &CloudError) -> String {
-    format!("the image could not be scored ({})", error.code_and_refusal())
 }
 
 fn refused_with(error: &CloudError) -> String {
