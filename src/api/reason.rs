@@ -51,7 +51,33 @@ macro_rules! documented_names {
 
 pub(super) use documented_names;
 
-documented_names! {
+/// Defines the reasons of a kind: its own, and those that both kinds have.
+macro_rules! kind_reasons {
+    ($(#[$doc:meta])* $name:ident { $($own:tt)+ }) => {
+        documented_names! {
+            $(#[$doc])*
+            $name {
+                $($own)+
+                Authenticated: "The last call to the cloud was authenticated. No action needed.",
+                SecretMissing: "The Secret or the ServiceAccount does not exist in the namespace of the object. Create it.",
+                SecretInvalid: "The Secret lacks accessKeyId or accessKeySecret, or a value is not printable text. Correct the Secret.",
+                SecretAccessDenied: "The operator has no permission to read the Secret. Create the Role and the RoleBinding that the message prints.",
+                CredentialsRejected: "The cloud rejected the AccessKey pair: unknown, disabled, or a wrong secret. Provide a valid AccessKey pair.",
+                CredentialsExpired: "The temporary credentials have expired. Provide new ones.",
+                EndpointForbidden: "The public endpoint of OSS does not serve this bucket. Ask the cluster operator to set Helm value network to internal and region to the operator's region, or endpoints.oss to an address that serves it.",
+                InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
+                Permitted: "The tenancy rules allow the object. No action needed.",
+                TenancyDenied: "No tenancy rule allows the object, so the operator makes no call for it. Ask the cluster operator for a rule (Helm value tenancy.rules).",
+                TokenRequestDenied: "The operator has no permission to request a token of the ServiceAccount. Create the Role and the RoleBinding that the message prints.",
+                AssumeRoleDenied: "STS rejected the role assumption. Check the ARN of the role, its trust policy and the external ID.",
+                OwnIdentityMissing: "The operator has no identity of its own. Ask the cluster operator for one, or use another source of credentials.",
+                OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
+            }
+        }
+    };
+}
+
+kind_reasons! {
     /// Reasons of an `ImmBucketGrant`'s conditions.
     GrantReason {
         Applied: "All statements are present in the policy. No action needed.",
@@ -64,12 +90,6 @@ documented_names! {
         Released: "The grant is being deleted and owns no statement anymore. No action needed.",
         Unknown: "The policy could not be read or written, so the presence of the statements is unknown. See the Ready condition.",
         CredentialsUnavailable: "The credentials of the object cannot be used. If CredentialsValid is False, its message names the fix; otherwise see the Ready condition.",
-        Authenticated: "The last call to the cloud was authenticated. No action needed.",
-        SecretMissing: "The Secret or the ServiceAccount does not exist in the namespace of the object. Create it.",
-        SecretInvalid: "The Secret lacks accessKeyId or accessKeySecret, or a value is not printable text. Correct the Secret.",
-        SecretAccessDenied: "The operator has no permission to read the Secret. Create the Role and the RoleBinding that the message prints.",
-        CredentialsRejected: "The cloud rejected the AccessKey pair: unknown, disabled, or a wrong secret. Provide a valid AccessKey pair.",
-        CredentialsExpired: "The temporary credentials have expired. Provide new ones.",
         AccessDenied: "The credentials are valid but lack a permission. Allow oss:GetBucketPolicy, oss:PutBucketPolicy and oss:DeleteBucketPolicy on the bucket (deploy/ram/owner-policy.json).",
         BucketNotFound: "The bucket does not exist. Create the bucket, or delete the grant.",
         OwnerMismatch: "The bucket belongs to another account than spec.bucket.ownerUID. Delete the grant and create it with the correct owner.",
@@ -83,12 +103,8 @@ documented_names! {
         RateLimited: "OSS throttles the requests. The operator retries automatically. No action needed.",
         CloudUnavailable: "OSS did not answer, returned a server error (5xx), rejected the time of the request, or rejected a change of the policy because another request changes the settings of the bucket. The operator retries automatically. If it persists, check the network and the clock of the operator's node.",
         RequestRejected: "OSS rejected the request with a code that a retry does not change. The operator retries at each drift check. If it repeats, report the code.",
-        EndpointForbidden: "The public endpoint of OSS does not serve this bucket. Ask the cluster operator to set Helm value network to internal and region to the operator's region, or endpoints.oss to an address that serves it.",
         WriteConflict: "Another writer changed the policy between each read and write. The operator retries automatically. No action needed unless it persists.",
         InvalidPlan: "The change that the operator planned failed the check before the write, so the policy was not written. The operator retries automatically. Report the bug with the log of the operator.",
-        InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
-        Permitted: "The tenancy rules allow the object. No action needed.",
-        TenancyDenied: "No tenancy rule allows the object, so the operator makes no call for it. Ask the cluster operator for a rule (Helm value tenancy.rules).",
         OwnerUnverified: "The operator uses its own identity only for buckets whose owner it can verify. Allow oss:GetBucketInfo for that identity.",
         DriftReported: "Statements are missing from the policy and driftPolicy is Report. status.plan shows them. Set driftPolicy to Correct to restore them.",
         RepeatedDrift: "Another writer removed the statements three times within an hour, so they are restored with exponential backoff. Find that writer (ActionTrail: PutBucketPolicy; often Terraform's alicloud_oss_bucket).",
@@ -97,15 +113,11 @@ documented_names! {
         PartialDeny: "A Deny in the same policy covers a part of the granted access: some objects or some sessions. Check that Deny.",
         ConditionalDeny: "A Deny with a Condition, which the operator does not evaluate, may cover the granted access. Check that Deny.",
         NotEvaluated: "A Deny in the same policy may cover the granted access, and uses elements that the operator does not evaluate: NotPrincipal, NotAction, NotResource, the UID of the grantee account, a role in another spelling, a region, ? in a pattern, or an unusual spelling. Check that Deny.",
-        TokenRequestDenied: "The operator has no permission to request a token of the ServiceAccount. Create the Role and the RoleBinding that the message prints.",
-        AssumeRoleDenied: "STS rejected the role assumption. Check the ARN of the role, its trust policy and the external ID.",
-        OwnIdentityMissing: "The operator has no identity of its own. Ask the cluster operator for one, or use another source of credentials.",
-        OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
         Residual: "Unmanaged statements still name this grantee, so access remains. Remove them at OSS if that is not intended.",
     }
 }
 
-documented_names! {
+kind_reasons! {
     /// Reasons of an `ImageScoreJob`'s conditions.
     JobReason {
         Completed: "All items are done, no more of them failed than maxFailedItems allows, and the results are stored. No action needed.",
@@ -116,7 +128,6 @@ documented_names! {
         CountingItems: "The items of the source are being counted, before the first billed call. No action needed.",
         Counted: "The items of the source have been counted. No action needed.",
         SourceUnreadable: "The prefix cannot be listed, or the manifest cannot be read. Allow oss:ListObjects on the bucket, or oss:GetObject on the manifest, for the credentials of the source or of the job.",
-        EndpointForbidden: "The public endpoint of OSS does not serve this bucket. Ask the cluster operator to set Helm value network to internal and region to the operator's region, or endpoints.oss to an address that serves it.",
         WithinThreshold: "No more scores are below the threshold than thresholds.maxBelow allows. No action needed.",
         ResultsExpired: "The results were removed after results.ttlSecondsAfterFinished. The summary remains. No action needed.",
         WaitingForGrant: "The grant named in grantRef is not live, is still propagating, or cannot be referenced from this namespace. The job makes no calls until the grant is ready.",
@@ -124,25 +135,12 @@ documented_names! {
         Stored: "Every counted result is stored in status or in reports; after the job has finished, the results that results.select keeps. No action needed.",
         ReportRejected: "The API server rejects the results, which are kept in memory meanwhile. The message names what to check.",
         CredentialsUnavailable: "The credentials of the job cannot be used. If CredentialsValid is False, its message names the fix; otherwise see the Ready condition.",
-        Authenticated: "The last call to the cloud was authenticated. No action needed.",
-        SecretMissing: "The Secret or the ServiceAccount does not exist in the namespace of the object. Create it.",
-        SecretInvalid: "The Secret lacks accessKeyId or accessKeySecret, or a value is not printable text. Correct the Secret.",
-        SecretAccessDenied: "The operator has no permission to read the Secret. Create the Role and the RoleBinding that the message prints.",
-        CredentialsRejected: "The cloud rejected the AccessKey pair: unknown, disabled, or a wrong secret. Provide a valid AccessKey pair.",
-        CredentialsExpired: "The temporary credentials have expired. Provide new ones.",
-        Permitted: "The tenancy rules allow the object. No action needed.",
-        TenancyDenied: "No tenancy rule allows the object, so the operator makes no call for it. Ask the cluster operator for a rule (Helm value tenancy.rules).",
-        TokenRequestDenied: "The operator has no permission to request a token of the ServiceAccount. Create the Role and the RoleBinding that the message prints.",
-        AssumeRoleDenied: "STS rejected the role assumption. Check the ARN of the role, its trust policy and the external ID.",
-        OwnIdentityMissing: "The operator has no identity of its own. Ask the cluster operator for one, or use another source of credentials.",
-        OtherAccount: "The credentials belong to another account than the object names. Use credentials of that account.",
         BudgetExceeded: "The job has used up budget.maxRequests. Raise it to resume; with onExceeded: Fail, create another job.",
         RestoredFromBackup: "Annotation immops.dev/started belongs to another object, or the status with the request counts is lost: the object was restored from a backup, or its status was removed. Remove the annotation to score, and be billed for, all items again.",
         StatusUnreadable: "A part of the status cannot be decoded, so the operator does not know which items were billed. It replaces nothing. Repair the part of status that the message names.",
         ResultsUnreadable: "The reports of the job cannot be read, so the operator does not know which items were billed. The message names what to check.",
         NotStarted: "The API server rejects the annotation that the operator sets before the first call, so no call is made. The message names what to check.",
         ResultsMissing: "Reports of the job, with results that were billed, are missing. Restore the reports, or cancel the job and create another one.",
-        InvalidSpec: "The object does not follow the schema of this version. Correct the field that the message names.",
         BackoffLimitExceeded: "More items failed than maxFailedItems allows, each of them after its last retry. IMM may have an outage: see status.failures, then create another job.",
         MaxFailedItems: "More items failed than maxFailedItems allows. See status.failures, then create another job without those images, or with a higher maxFailedItems.",
         FirstCallsRefused: "IMM refused the first five calls, spread over the first images, with the same code, and no image has a score. The code does not name a single image, so the remaining images would be billed and refused too. Correct what the code names, or list it in failureRules, then create another job.",
