@@ -117,8 +117,10 @@ async fn absent<K: Resource<DynamicType = ()>>(kubernetes: &Kubernetes, key: &Ob
 
 /// The cluster as the caller of a command sees it.
 pub struct CallersCluster {
-    kubernetes: Kubernetes,
-    namespace: String,
+    /// The adapter, which has the caller's rights.
+    pub kubernetes: Kubernetes,
+    /// The namespace of the context.
+    pub namespace: String,
 }
 
 impl CallersCluster {
@@ -132,16 +134,6 @@ impl CallersCluster {
             kubernetes: Kubernetes::new(connection.client, Vec::new(), None, None),
             namespace: connection.namespace,
         })
-    }
-
-    /// Returns the namespace of the context.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// Returns the adapter, which has the caller's rights.
-    pub fn kubernetes(&self) -> &Kubernetes {
-        &self.kubernetes
     }
 
     /// Reads a grant.

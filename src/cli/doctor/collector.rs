@@ -72,7 +72,7 @@ impl<'a> Collector<'a> {
             None => given_name(&self.given).to_owned(),
         };
         // The operator's own identity is not the caller's to use: what the caller has stands in for it.
-        let cluster = self.cluster.as_ref().map(CallersCluster::kubernetes);
+        let cluster = self.cluster.as_ref().map(|cluster| &cluster.kubernetes);
         let cluster = cluster.filter(|_| from_cluster && !identity.is_operator());
         Ok(ObjectKeys {
             cloud: &self.cloud,

@@ -94,7 +94,7 @@ pub(super) async fn read(flags: &DoctorArgs) -> Result<Subjects, DoctorError> {
 async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(), DoctorError> {
     let cluster = CallersCluster::connect(&flags.cluster.options())?;
     let namespace = flags.namespace.clone().filter(|name| !name.is_empty());
-    let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
+    let namespace = namespace.unwrap_or_else(|| cluster.namespace.clone());
     let key = |namespace: &str, name: &str| {
         (is_object_name(name) && is_namespace_name(namespace))
             .then(|| ObjectKey {
