@@ -14,41 +14,13 @@ use crate::api::{
 pub use crate::core::error::{CloudError, CloudErrorKind, CredentialsError, KubeError};
 use crate::core::event_content::EventContent;
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
-pub use crate::core::identity::RoleSession;
+pub use crate::core::identity::{AccessKeys, RoleSession};
 use crate::core::job::{JobObject, ListedObject};
 pub use crate::core::job::{ListPosition, ProjectLimits};
+pub use crate::core::policy::PolicyRead;
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
 use crate::core::validate::ObjectUri;
-
-/// Credentials of an identity. There is no `Debug` implementation, so credentials cannot be logged by accident.
-#[derive(Clone)]
-pub struct AccessKeys {
-    /// AccessKey ID.
-    pub id: String,
-    /// AccessKey secret.
-    pub secret: SecretString,
-    /// Security token; `None` for a long-lived AccessKey pair.
-    pub token: Option<SecretString>,
-    /// Expiry of temporary credentials; `None` when it is unknown or the credentials do not expire.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// The response to reading a bucket policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyRead {
-    /// The policy document; `None` only when OSS answered 404 `NoSuchBucketPolicy`: the bucket has no policy.
-    pub bytes: Option<Vec<u8>>,
-    /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
-    pub server_time: Option<Timestamp>,
-}
-
-impl PolicyRead {
-    /// Returns the bytes of the policy, 0 if the bucket has none.
-    pub fn size(&self) -> usize {
-        self.bytes.as_ref().map_or(0, Vec::len)
-    }
-}
 
 /// One page of a bucket's objects, in key order.
 #[derive(Clone, Debug, PartialEq, Eq)]

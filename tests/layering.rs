@@ -178,7 +178,10 @@ mod layering {
             "fetch_checked(",
             &["controller/credential_gate.rs", "controller/credential_cache.rs"],
         ),
-        ("AccessKeys {", &["ports.rs", "app", "kubernetes", "cloud", "cli"]),
+        (
+            "AccessKeys {",
+            &["core/identity.rs", "app", "kubernetes", "cloud", "cli"],
+        ),
     ];
 
     #[test]

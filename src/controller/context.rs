@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::cache::BucketCache;
 use super::bucket::policy_sizes::PolicySizes;
 use super::bucket::probes::Probes;
 use super::credential_cache::CredentialCache;
@@ -20,7 +19,7 @@ use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::queue_key::QueueKey;
 use super::runs::Runs;
-use crate::core::grant::ObjectKey;
+use crate::core::grant::{BucketCache, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::EnforcementTrials;
 use crate::core::requeue;
@@ -231,10 +230,7 @@ impl Context {
     /// Triggers a reconcile of a bucket that ignores its backoff.
     fn trigger_recheck(&self, bucket: &str, namespace: &str) {
         self.recheck_requests.lock().insert(bucket.into());
-        let _ = self.buckets.try_send(Trigger {
-            key: QueueKey::Bucket(bucket.into()),
-            debounce: Duration::ZERO,
-            share: namespace.into(),
-        });
+        let key = QueueKey::Bucket(bucket.into());
+        let _ = self.buckets.try_send(Trigger::now(key, namespace));
     }
 }

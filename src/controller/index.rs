@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::digest::ChangeDigest;
 use super::progress_times::{ProgressTimes, ShownProgress};
 use super::queue_key::QueueKey;
 use crate::core::grant::{FinalizerFacts, ObjectKey};
+use crate::core::hash::ChangeDigest;
 use crate::runtime::metrics::{Metrics, ObjectLabels};
 
 /// The parts of an object that require a reconcile when they change. The operator's own writes of status and

@@ -6,7 +6,6 @@ mod context;
 mod credential_cache;
 mod credential_gate;
 mod decoded_jobs;
-mod digest;
 mod event_limits;
 pub(crate) mod feed;
 mod finalizers;
@@ -23,7 +22,6 @@ mod runs;
 mod waiting_jobs;
 mod watched_object;
 
-pub use self::bucket::cache::BucketCache;
 pub use self::bucket::policy_sizes::PolicySizes;
 pub use self::bucket::probes::Probes;
 pub use self::context::Context;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::digest::ChangeDigest;
 use crate::api::JobReason;
+use crate::core::hash::ChangeDigest;
 use crate::runtime::metrics::{Metrics, ObjectLabels};
 
 /// What a job shows, and since when.

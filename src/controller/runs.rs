@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -121,11 +120,8 @@ impl Runs {
 
     /// Triggers a job that waits. A full channel drops the trigger; a waiting job is requeued periodically anyway.
     fn trigger(&self, job: ObjectKey) {
-        let _ = self.jobs.try_send(Trigger {
-            share: job.namespace.as_str().into(),
-            key: QueueKey::Job(job),
-            debounce: Duration::ZERO,
-        });
+        let share = job.namespace.clone();
+        let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), share));
     }
 }
 

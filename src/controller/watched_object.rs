@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::digest::ChangeDigest;
 use super::index::{ChangeToken, JobState, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, GrantReason, RECONCILE_AT, STARTED};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
+use crate::core::hash::ChangeDigest;
 use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object, key_of};
 use crate::runtime::metrics::ObjectLabels;
 

@@ -1,4 +1,7 @@
-//! SHA-256 as text: for fingerprints of statements, for credentials that are only compared, and for signatures.
+//! SHA-256 as text, for fingerprints of statements, for credentials that are only compared, and for signatures; and a short
+//! digest for values that are only compared with their previous value.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
@@ -14,6 +17,19 @@ pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     out.extend(digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)));
     out
+}
+
+/// A 64-bit digest. Two different values compare as equal once in 2^64 comparisons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeDigest(u64);
+
+impl ChangeDigest {
+    /// Returns the digest of `parts`.
+    pub fn of(parts: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The identity whose credentials an object uses: a *reference* to credentials, never an AccessKey ID, which every user
 //! could enter. Grants are planned and written together only if they have the same identity.
 
+use k8s_openapi::jiff::Timestamp;
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::hash::sha256;
@@ -11,6 +13,19 @@ const SESSION_NAME_LIMIT: usize = 64;
 
 /// What is said of `spec.credentials` without the block of its source.
 pub const INCOMPLETE_CREDENTIALS: &str = "Field spec.credentials is incomplete: set the block that matches credentials.source (secretRef or serviceAccount)";
+
+/// Credentials of an identity. There is no `Debug` implementation, so credentials cannot be logged by accident.
+#[derive(Clone)]
+pub struct AccessKeys {
+    /// AccessKey ID.
+    pub id: String,
+    /// AccessKey secret.
+    pub secret: SecretString,
+    /// Security token; `None` for a long-lived AccessKey pair.
+    pub token: Option<SecretString>,
+    /// Expiry of temporary credentials; `None` when it is unknown or the credentials do not expire.
+    pub expires_at: Option<Timestamp>,
+}
 
 /// Source of the credentials of an identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

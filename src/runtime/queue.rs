@@ -33,6 +33,17 @@ pub struct Trigger<K> {
     pub share: Share,
 }
 
+impl<K> Trigger<K> {
+    /// Returns a trigger without a debounce delay.
+    pub fn now(key: K, share: impl Into<Share>) -> Self {
+        Self {
+            key,
+            debounce: Duration::ZERO,
+            share: share.into(),
+        }
+    }
+}
+
 /// Limits of concurrent reconciles.
 #[derive(Clone, Copy, Debug)]
 pub struct Workers {

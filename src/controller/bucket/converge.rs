@@ -4,15 +4,12 @@
 
 use std::time::Duration;
 
-use super::cache::GrantSetCache;
 use super::grant_set::GrantSet;
 use super::prepare::Prepared;
 use super::read_policy::{RoundInput, read_policy, round_input};
 use super::recheck::check_reference;
 use super::write::write;
-use crate::core::grant::{
-    EarlyEnd, GrantInput, GrantWork, Plan, RoundStep, drift_check, next_addition, next_step, plan,
-};
+use crate::core::grant::{EarlyEnd, GrantInput, GrantSetCache, GrantWork, Plan, RoundStep, next_step, plan};
 
 /// Rounds in one reconcile: other writers may change the policy between our two reads a few times, but not forever.
 const MAX_ROUNDS: usize = 6;
@@ -37,8 +34,7 @@ pub(super) async fn converge(
     prepared: &Prepared,
     cache: &mut GrantSetCache,
 ) -> Result<Settled, EarlyEnd> {
-    let (scheduled_check, next_check) = drift_check(cache.next_drift_check, batch, set.context.ports.now());
-    cache.next_drift_check = Some(next_check);
+    let scheduled_check = cache.begin_rounds(batch, set.context.ports.now());
     let mut read = read_policy(set, batch, prepared, &prepared.keys, cache).await?;
     for round in 0..MAX_ROUNDS {
         if round > 0 {
@@ -50,10 +46,8 @@ pub(super) async fn converge(
         match next_step(batch, &plan, &mut cache.rejected, cache.wrote, input.now) {
             RoundStep::PlanAgain => read = input.read,
             RoundStep::Settled => {
-                cache.failures = 0;
-                let seed = set.identity.jitter_seed();
                 return Ok(Settled {
-                    next_addition: next_addition(batch, &mut cache.rejected, cache.wrote, &seed),
+                    next_addition: cache.settled(batch, &set.identity.jitter_seed()),
                     plan,
                     input,
                     scheduled_check,

@@ -4,19 +4,13 @@
 use std::time::Duration;
 
 use super::access::request_credentials;
-use super::cache::GrantSetCache;
 use super::grant_set::GrantSet;
-use crate::api::GrantStatus;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::error::CloudErrorKind;
 use crate::core::grant::events::bucket_gone;
 use crate::core::grant::{
-    EarlyEnd, EndFacts, GrantState, GrantWork, drift_interval, is_any_denied, rolled_back,
-    status_without_plan,
+    EarlyEnd, GrantSetCache, GrantState, GrantWork, ROLL_BACKS, is_bucket_gone, rolled_back_status,
+    status_without_plan, without_unaffected,
 };
-
-/// How often a ledger is read and stored again.
-const ROLL_BACKS: usize = 3;
 
 /// Ends the reconcile. The first expiry of an STS session is retried without a status write. Returns the time until the next
 /// reconcile.
@@ -26,57 +20,27 @@ pub(super) async fn end_early(
     end: EarlyEnd,
     cache: &mut GrantSetCache,
 ) -> Duration {
-    if matches!(end, EarlyEnd::NothingLeft) {
-        cache.last_inputs = None;
-    }
-    let is_unaffected = |work: &GrantWork| work.unaffected.is_some();
-    let (unaffected, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_unaffected);
-    for mut work in unaffected {
-        let outcome = work.unaffected.take();
-        if let Some(outcome) = outcome {
-            write_state(set, work, &GrantState::Planned(outcome)).await;
-        }
+    let (unaffected, batch) = without_unaffected(batch);
+    for (work, state) in unaffected {
+        write_state(set, work, &state).await;
     }
     let seed = set.identity.jitter_seed();
-    let mut facts = EndFacts {
-        failures: cache.failures,
-        interval: drift_interval(&batch),
-        denied: is_any_denied(&batch),
-        all_stored: true,
-        seed: &seed,
-    };
-    // Nobody is to blame for a write that OSS has rejected: it is planned again.
-    if batch.is_empty() {
-        return end.wait(facts);
+    let mut after = cache.ended_early(&end, &batch, &seed);
+    if after.forget_credentials {
+        set.context.credentials.forget(&set.identity);
     }
-    if end.is_failure() {
-        facts.failures = cache.failures.saturating_add(1);
-    }
-    let mut gone = false;
-    if let Some(error) = end.failed_call() {
-        if error.rejects_credentials() {
-            set.context.credentials.forget(&set.identity);
-        }
-        if end.is_first_expiry(cache.failures) {
-            cache.failures = facts.failures;
-            return end.wait(facts);
-        }
-        cache.answered(Some(error));
-        cache.asked = error.retry_after;
-        gone = error.kind == CloudErrorKind::NoSuchBucket && is_bucket_gone(set, &batch, cache).await;
-    }
-    if let Some(state) = end.state() {
+    let gone = after.no_bucket && is_gone(set, &batch, cache).await;
+    if let Some(state) = after.state {
         for work in batch {
             if gone && work.grant.deleting {
                 publish_grant_event(set.context, &work.grant, bucket_gone()).await;
                 set.release(work.grant, 0).await;
             } else {
-                facts.all_stored &= write_state(set, work, &state).await;
+                after.facts.all_stored &= write_state(set, work, &state).await;
             }
         }
     }
-    cache.failures = facts.failures;
-    end.wait(facts)
+    end.wait(after.facts)
 }
 
 /// Writes a state to a grant, unless its state was decided before. A deleted grant that owns nothing is released instead.
@@ -104,13 +68,8 @@ async fn roll_back(set: &GrantSet<'_>, work: &GrantWork) {
             Ok(None) => return,
             Err(_) => continue,
         };
-        let owned = rolled_back(&fresh.status.owned, &work.input.ledger);
-        if fresh.uid != work.grant.uid || owned == fresh.status.owned {
+        let Some(status) = rolled_back_status(work, &fresh) else {
             return;
-        }
-        let status = GrantStatus {
-            owned,
-            ..fresh.status.clone()
         };
         if set.store_status(&mut fresh, status).await {
             return;
@@ -119,29 +78,24 @@ async fn roll_back(set: &GrantSet<'_>, work: &GrantWork) {
     tracing::info!(grant = %work.grant.key, "failed to roll back ledger");
 }
 
-/// Whether a bucket that OSS does not find is gone. To credentials of another account than the owner's, OSS may also
-/// deny that a bucket exists: the credentials have read this bucket before, or STS says that they are the owner's.
-async fn is_bucket_gone(set: &GrantSet<'_>, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
+/// Whether a bucket that OSS does not find is gone: asks STS for the account of the credentials unless they have read it.
+async fn is_gone(set: &GrantSet<'_>, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
     let leaving: Vec<&GrantWork> = batch.iter().filter(|work| work.grant.deleting).collect();
     let Some(place) = leaving.iter().find_map(|work| work.grant.bucket.as_ref()) else {
         return false;
     };
-    let last = || {
-        leaving
-            .iter()
-            .find_map(|work| cache.last_credentials.get(&work.grant.uid))
+    let keys = request_credentials(set, leaving.iter().copied(), place)
+        .await
+        .ok();
+    let read_before = cache.last_credentials.have_read(&leaving, keys.as_ref());
+    let Some(keys) = keys.filter(|_| !read_before) else {
+        return is_bucket_gone(place, read_before, None);
     };
-    let Ok(keys) = request_credentials(set, &leaving, place).await else {
-        return last().is_some();
-    };
-    if last().is_some_and(|last| last.keys.id == keys.id) {
-        return true;
-    }
-    let account = set.context.account_of(&set.identity, &keys).await;
-    let of_owner = account.is_ok_and(|account| account == place.owner_uid);
-    if !of_owner {
+    let account = set.context.account_of(&set.identity, &keys).await.ok();
+    let gone = is_bucket_gone(place, read_before, account.as_deref());
+    if !gone {
         // The next attempt uses what the user provides meanwhile.
         set.context.credentials.forget(&set.identity);
     }
-    of_owner
+    gone
 }

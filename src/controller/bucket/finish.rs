@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use super::converge::Settled;
 use super::grant_set::GrantSet;
-use super::store_ledgers::store_ledgers;
+use super::write::store_ledgers;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::grant::events::{PolicyChanges, foreign_overlap, policy_changes};
+use crate::core::grant::events::{foreign_overlap, policy_changes};
 use crate::core::grant::{
-    FinishedGrant, GrantPlan, GrantWork, PlanInput, PlanResult, PolicyView, drift, drift_interval,
-    is_waiting, next_expiry_check, next_reconcile, transfers_ownership,
+    FinishedGrant, GrantPlan, GrantWork, PlanInput, PlanResult, PolicyView, StoreOrder, drift_interval,
+    is_waiting, next_expiry_check, next_reconcile, retry_transfer, transfers_ownership,
 };
 
 /// Ends the reconcile. Returns the time until the next one.
 pub(super) async fn finish(set: &GrantSet<'_>, mut batch: Vec<GrantWork>, settled: Settled) -> Duration {
     let Settled { plan, input, .. } = settled;
     let interval = drift_interval(&batch);
-    let next_addition = settled.next_addition.unwrap_or(Duration::MAX);
     if transfers_ownership(&batch, &plan) && !store_ledgers(set, &mut batch, &plan, &input).await {
-        return interval.min(next_addition);
+        return retry_transfer(interval, settled.next_addition);
     }
     let document = input.document.as_ref();
     let input = input.plan_input(set);
@@ -28,19 +27,17 @@ pub(super) async fn finish(set: &GrantSet<'_>, mut batch: Vec<GrantWork>, settle
         absence_trusted: !input.absence_untrusted,
         ..PolicyView::of_plan(&plan, document)
     };
-    let expiry_check = next_expiry_check(plan.entries(), input);
-    let wrote = batch.iter().any(GrantWork::was_written);
-    let waiting = is_waiting(&batch, &plan, view);
-    let mut finished = with_previews(batch, plan.grants, input).await;
-    finished.sort_by_key(|grant| grant.loses);
-    let hold = finish_grants(set, finished, view, interval, input).await;
-    let result = PlanResult {
-        waiting,
-        wrote,
-        next_check: hold.into_iter().chain(expiry_check).min(),
+    let mut result = PlanResult {
+        waiting: is_waiting(&batch, &plan, view),
+        wrote: batch.iter().any(GrantWork::was_written),
+        expiry_check: next_expiry_check(plan.entries(), input),
+        restoration: None,
+        next_addition: settled.next_addition,
     };
+    let finished = with_previews(batch, plan.grants, input).await;
+    result.restoration = finish_grants(set, finished, view, interval, input).await;
     let seed = format!("{}/{}", set.identity.jitter_seed(), view.ours);
-    next_reconcile(&result, &seed).min(next_addition)
+    next_reconcile(&result, &seed)
 }
 
 /// Returns the grants with their parts of the plan, and with their previews.
@@ -62,8 +59,8 @@ async fn with_previews(
     finished
 }
 
-/// Finishes the grants. A grant that loses an entry is left as it is when the ledger of another one could not be stored.
-/// Returns the time until the statements of a grant may be restored.
+/// Finishes the grants in the order in which their ledgers may be stored. Returns the time until the statements of a grant may
+/// be restored.
 async fn finish_grants(
     set: &GrantSet<'_>,
     finished: Vec<FinishedGrant>,
@@ -71,23 +68,16 @@ async fn finish_grants(
     interval: Duration,
     input: PlanInput<'_>,
 ) -> Option<Duration> {
-    let mut all_stored = true;
-    let mut hold: Option<Duration> = None;
-    for grant in finished {
-        if grant.loses && !all_stored {
-            continue;
-        }
-        let left = drift::backoff_left(grant.work.repeated_drift.as_ref(), input.now);
-        hold = hold.into_iter().chain(left).min();
-        // Nothing waits for a grant that is released or only loses entries.
-        let gains = !grant.loses;
+    let mut order = StoreOrder::of(finished);
+    while let Some(grant) = order.next_grant(input.now) {
+        let loses = grant.loses;
         let stored = finish_grant(set, grant, view, interval).await;
-        all_stored &= stored || !gains;
+        order.stored(loses, stored);
         // An unchanged status awaits nothing, and each grant is checked against the whole policy: yield to other
         // tasks.
         tokio::task::yield_now().await;
     }
-    hold
+    order.restoration
 }
 
 /// Publishes the events of a grant, then writes its status or releases it. `false` when the write failed.
@@ -98,7 +88,7 @@ async fn finish_grant(
     interval: Duration,
 ) -> bool {
     grant.take_ledger(set.context.ports.now());
-    for event in policy_changes(PolicyChanges::of(&grant.work), &grant.outcome) {
+    for event in policy_changes(&grant.work, &grant.outcome) {
         publish_grant_event(set.context, &grant.work.grant, event).await;
     }
     if let Some(residual) = grant.released_beside(view) {

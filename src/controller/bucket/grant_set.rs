@@ -1,18 +1,20 @@
-//! A group during a reconcile: the grants of a bucket that share an identity and a region.
+//! A group during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object of a grant: its
+//! status, with one event per change of state, and its finalizer. A grant that was deleted without its finalizer has its
+//! status in memory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::grant_writes::{release, write_status};
-use crate::api::GrantStatus;
+use crate::api::{FINALIZER, GrantStatus};
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
-use crate::core::grant::events::drift_detected;
+use crate::core::grant::events::{access_remains, drift_detected, state_change};
 use crate::core::grant::{Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantWork, WriteHistory};
 use crate::core::identity::Identity;
+use crate::ports::KubeError;
+use crate::runtime::metric_labels::DeletionOutcome;
 
 /// A group during a reconcile.
 pub(super) struct GrantSet<'a> {
@@ -30,10 +32,6 @@ pub(super) struct GrantSet<'a> {
     pub(super) reference_closed: bool,
     /// Whether the owner of the bucket was read in this reconcile.
     pub(super) owner_read: bool,
-    /// Time until the next attempt at what could not be prepared: a finalizer, or credentials while the reference is closed.
-    pub(super) retry_within: Option<Duration>,
-    /// Consecutive failures of the group, if a finalizer could not be added.
-    pub(super) preparing_failed: Option<u32>,
     /// Whether the API server rejected a write of this reconcile, which therefore has to be tried again.
     pub(super) write_failed: AtomicBool,
 }
@@ -57,8 +55,6 @@ impl<'a> GrantSet<'a> {
             claims: Mutex::new(claims),
             reference_closed: false,
             owner_read: false,
-            retry_within: None,
-            preparing_failed: None,
             write_failed: AtomicBool::new(false),
         }
     }
@@ -105,4 +101,62 @@ impl<'a> GrantSet<'a> {
         self.write_failed.fetch_or(!succeeded, Relaxed);
         succeeded
     }
+}
+
+/// Replaces the status if it differs. Returns `false`, and leaves `grant` unchanged, if the write failed.
+pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, status: GrantStatus) -> bool {
+    if status == grant.status {
+        return true;
+    }
+    // An error of the API server ends a reconcile that would add statements for a grant that was deleted meanwhile.
+    if !context.leaving.store_status(&grant.uid, &status) {
+        let replaced = context.ports.replace_grant_status(grant, &status).await;
+        context.grant_reads.changed(&grant.key);
+        match replaced {
+            Ok(version) => grant.resource_version = version,
+            Err(error) => {
+                tracing::info!(grant = %grant.key, %error, "failed to store status");
+                return false;
+            }
+        }
+    }
+    let before = std::mem::replace(&mut grant.status, status);
+    if let Some(event) = state_change(grant, &before) {
+        publish_grant_event(context, grant, event).await;
+    }
+    true
+}
+
+/// Removes the finalizer of a grant that owns nothing any more, and says which access remains. `false` when a write failed
+/// and the release has to be retried.
+pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
+    for event in access_remains(residual, grant.only_stored.unverified) {
+        publish_grant_event(context, &grant, event).await;
+    }
+    // Another finalizer keeps the object: its status must no longer claim statements.
+    let others = grant.finalizers.iter().any(|name| name != FINALIZER);
+    if !grant.status.owned.is_empty() && others {
+        let status = GrantStatus {
+            owned: Vec::new(),
+            ..grant.status.clone()
+        };
+        if !write_status(context, &mut grant, status).await {
+            return false;
+        }
+    }
+    if context.leaving.finished(&grant.uid) {
+        context.metrics.unprotected_deletion(DeletionOutcome::Finished);
+        tracing::info!(grant = %grant.key, "deleted grant without finalizer owns no statement any more");
+        return true;
+    }
+    context.leaving.releasing(&grant);
+    let Err(error) = context.ports.remove_finalizer(&grant).await else {
+        return true;
+    };
+    // An unanswered patch can have taken effect.
+    if error != KubeError::Unavailable {
+        context.leaving.not_released(&grant);
+    }
+    tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");
+    false
 }

@@ -5,15 +5,13 @@
 use futures::future::OptionFuture;
 
 use super::access::{denial, obtain_keys};
-use super::cache::GrantSetCache;
 use super::grant_set::GrantSet;
 use super::release::release_retained;
 use crate::api::{BucketRef, FINALIZER};
 use crate::core::error::CloudError;
 use crate::core::grant::{
-    Desired, Disposition, EarlyEnd, GrantObject, GrantOutcome, GrantState, GrantWork, PreparationFacts,
-    RejectedAdditions, accept_unwanted, decide_desired, effective_block, is_unverified, needed_facts,
-    retry_preparation,
+    EarlyEnd, GrantObject, GrantOutcome, GrantSetCache, GrantState, GrantWork, PreparationFacts,
+    RejectedAdditions, accept_unwanted, decide_desired, is_unverified, undecided, want,
 };
 use crate::ports::AccessKeys;
 
@@ -40,7 +38,7 @@ pub(super) async fn prepare(
     if batch.is_empty() {
         return Err(EarlyEnd::NothingLeft);
     }
-    if batch.iter().all(|work| work.outcome.is_some()) {
+    if undecided(batch).next().is_none() {
         return Err(EarlyEnd::AllDecided);
     }
     let keys = obtain_keys(set, batch, &place, cache).await?;
@@ -52,9 +50,7 @@ pub(super) async fn prepare(
             return Err(EarlyEnd::OwnerUnverified);
         }
         if !all_prepared {
-            let (failures, retry) = retry_preparation(cache.failures, &set.identity.jitter_seed());
-            set.preparing_failed = Some(failures);
-            set.retry_within = Some(retry);
+            cache.not_prepared(&set.identity.jitter_seed());
         }
     }
     Ok(Prepared { place, keys })
@@ -101,29 +97,16 @@ async fn read_bucket_facts(
     keys: &AccessKeys,
     cache: &mut GrantSetCache,
 ) -> Result<PreparationFacts, CloudError> {
-    let is_operator = set.identity.is_operator();
-    let needed = needed_facts(batch, is_operator, cache.public_refused);
-    cache.public_refused = needed.public_refused;
-    let probed = cache.take_probed_bucket();
-    let probed = probed.filter(|_| needed.bucket || is_operator);
+    let (needed, probed) = cache.needed_facts(batch, set.identity.is_operator());
     // Both calls are made concurrently: a new grant waits for the answers.
     let ports = &set.context.ports;
-    let ask_bucket = needed.bucket && probed.is_none();
     let (bucket, block) = futures::join!(
-        OptionFuture::from(ask_bucket.then(|| ports.bucket_info(place, keys))),
+        OptionFuture::from(needed.bucket.then(|| ports.bucket_info(place, keys))),
         OptionFuture::from(needed.block.then(|| ports.read_public_access_block(place, keys))),
     );
     let bucket = bucket.transpose()?.or(probed);
-    let block = block.transpose()?;
-    if block.is_some() {
-        cache.public_refused = false;
-    }
     set.owner_read = bucket.is_some();
-    Ok(PreparationFacts {
-        bucket,
-        block: block.map(|read| effective_block(read, needed.public_refused)),
-        public_refused: needed.public_refused,
-    })
+    Ok(cache.facts_read(needed, bucket, block.transpose()?))
 }
 
 /// Decides what each grant wants, and adds the finalizer to those that are enforced. Returns `false` when one could not be
@@ -166,13 +149,5 @@ async fn add_finalizer(set: &GrantSet<'_>, work: &mut GrantWork) -> bool {
             tracing::warn!(grant = %work.grant.key, %error, "failed to add finalizer; retrying");
             false
         }
-    }
-}
-
-/// Enforces the statements of a grant, unless OSS has rejected them: it then keeps the error.
-fn want(work: &mut GrantWork, desired: Desired, rejected: &RejectedAdditions) {
-    match rejected.error_of(&work.grant) {
-        Some(error) => work.outcome = Some(GrantState::CloudFailed(error.clone())),
-        None => work.input.disposition = Disposition::Enforced(desired),
     }
 }

@@ -3,22 +3,19 @@
 //! which namespaces use in turns. A probe never plans, stores or writes. The worker of the bucket takes its result:
 //! the policy as the first read of the reconcile, or the error for the statuses.
 
-use std::time::Duration;
-
+use futures::future::OptionFuture;
 use tokio::time::timeout;
 
-use super::probes::{ProbeFailure, ProbeRead, ProbeState, ProbingGrant};
+use super::probes::{ProbeFailure, ProbeState};
 use crate::api::BucketRef;
 use crate::controller::context::Context;
 use crate::controller::credential_gate::{CredentialUser, credentials_for};
 use crate::controller::queue_key::{ProbeKey, QueueKey};
-use crate::core::credential_use::{CredentialRefusal, Purpose};
+use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::grant::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 use crate::core::identity::SessionScope;
 use crate::runtime::queue::{Action, Share, Trigger};
-
-/// Deadline of a probe, credentials included.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Makes the calls of a probe and triggers the bucket.
 pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Action {
@@ -31,17 +28,13 @@ pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Act
         }) => (place.clone(), Share::clone(share), *ask_bucket, grant.clone()),
         Some(ProbeState::Done(_)) | None => return Action::AwaitChange,
     };
-    let result = timeout(DEADLINE, read(context, key, &place, ask_bucket, &grant)).await;
+    let result = timeout(PROBE_DEADLINE, read(context, key, &place, ask_bucket, &grant)).await;
     let no_answer = || ProbeFailure::Cloud(CloudError::new(CloudErrorKind::Unanswered, "Timeout"));
     let result = result.unwrap_or_else(|_| Err(no_answer()));
     if let Some(probe) = context.probes.lock().get_mut(key) {
         *probe = ProbeState::Done(result);
     }
-    let trigger = Trigger {
-        key: QueueKey::Bucket(key.bucket.as_str().into()),
-        debounce: Duration::ZERO,
-        share,
-    };
+    let trigger = Trigger::now(QueueKey::Bucket(key.bucket.as_str().into()), share);
     // The channel is closed only at the end of the process.
     let _ = context.buckets.send(trigger).await;
     Action::AwaitChange
@@ -55,14 +48,8 @@ async fn read(
     grant: &ProbingGrant,
 ) -> Result<ProbeRead, ProbeFailure> {
     let ports = context.ports.as_ref();
-    let purpose = match (&grant.removes, &grant.spec) {
-        (Some(input), spec) => Purpose::Removal {
-            spec: spec.as_ref(),
-            ledger: &input.ledger,
-            unproven: &input.unproven,
-        },
-        (None, Some(spec)) => Purpose::Grant(spec),
-        (None, None) => return Err(ProbeFailure::Credentials(CredentialRefusal::NamespaceUnknown)),
+    let Some(purpose) = grant.purpose() else {
+        return Err(ProbeFailure::Credentials(CredentialRefusal::NamespaceUnknown));
     };
     let user = CredentialUser {
         uid: &grant.uid,
@@ -90,12 +77,11 @@ async fn read(
     };
     if verify {
         let bucket = bucket.await.map_err(ProbeFailure::Cloud)?;
-        let owner = bucket.as_ref().and_then(|observed| observed.owner_uid.as_ref());
-        let policy = if owner == Some(&place.owner_uid) {
-            Some(policy.await.map_err(ProbeFailure::Cloud)?)
-        } else {
-            None
-        };
+        let verified = bucket
+            .as_ref()
+            .is_some_and(|bucket| is_owner_verified(place, bucket));
+        let policy = OptionFuture::from(verified.then_some(policy)).await.transpose();
+        let policy = policy.map_err(ProbeFailure::Cloud)?;
         return Ok(ProbeRead { bucket, policy, at });
     }
     let (bucket, policy) = futures::join!(bucket, policy);

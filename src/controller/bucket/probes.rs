@@ -1,16 +1,14 @@
 //! The requested probes, and what they have read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::api::{BucketRef, GrantSpec, LedgerEntry, ObservedBucket};
+use crate::api::BucketRef;
 use crate::controller::queue_key::ProbeKey;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::CloudError;
-use crate::core::grant::GrantSetKey;
-use crate::ports::PolicyRead;
+use crate::core::grant::{GrantSetKey, ProbeRead, ProbingGrant};
 use crate::runtime::queue::Share;
 
 /// Why a probe failed.
@@ -18,32 +16,6 @@ use crate::runtime::queue::Share;
 pub(super) enum ProbeFailure {
     Credentials(CredentialRefusal),
     Cloud(CloudError),
-}
-
-/// What a probe read, and when it began.
-#[derive(Clone, Debug)]
-pub(super) struct ProbeRead {
-    pub(super) bucket: Option<ObservedBucket>,
-    pub(super) policy: Option<PolicyRead>,
-    pub(super) at: Timestamp,
-}
-
-/// The grant for which a probe uses the identity; the reconcile that takes the result decides for all grants. Only what
-/// decides about the use is kept: there can be as many probes as grants.
-#[derive(Clone)]
-pub(super) struct ProbingGrant {
-    pub(super) uid: String,
-    /// `None` if the stored spec cannot be decoded.
-    pub(super) spec: Option<GrantSpec>,
-    /// What a deleted grant has to remove; `None` if the grant is not being deleted.
-    pub(super) removes: Option<RemovedStatements>,
-}
-
-/// What the removal of a grant depends on.
-#[derive(Clone)]
-pub(super) struct RemovedStatements {
-    pub(super) ledger: Vec<LedgerEntry>,
-    pub(super) unproven: BTreeSet<String>,
 }
 
 pub(super) enum ProbeState {

@@ -2,12 +2,10 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::access::remember_credentials;
-use super::cache::GrantSetCache;
 use super::grant_set::GrantSet;
 use super::prepare::Prepared;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::grant::{EarlyEnd, GrantWork, PlanInput};
+use crate::core::grant::{EarlyEnd, GrantSetCache, GrantWork, PlanInput};
 use crate::core::policy::Document;
 use crate::ports::{AccessKeys, PolicyRead};
 
@@ -37,7 +35,9 @@ pub(super) async fn read_policy(
     match &read {
         Ok(read) => {
             context.policy_sizes.read(bucket, read.size());
-            remember_credentials(set, batch, keys, cache);
+            if !set.reference_closed && !set.identity.is_operator() {
+                cache.last_credentials.worked(batch, keys);
+            }
         }
         Err(error) if error.kind == CloudErrorKind::NoSuchBucket => context.policy_sizes.forget(bucket),
         Err(_) => {}

@@ -1,12 +1,12 @@
 //! What is checked again between the first read of the policy and its write: the reference of the credentials, the rules, and
 //! the owner of the bucket.
 
-use super::access::{denial, request_credentials, without_outcome};
+use super::access::{denial, request_credentials};
 use super::grant_set::GrantSet;
 use super::prepare::Prepared;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::CloudError;
-use crate::core::grant::{EarlyEnd, GrantWork, Plan, verify_bucket};
+use crate::core::grant::{EarlyEnd, GrantWork, Plan, undecided, verify_bucket};
 use crate::ports::AccessKeys;
 
 /// Checks before a further round whether the reference is still open. Makes no request while the last check is recent.
@@ -19,11 +19,10 @@ pub(super) async fn check_reference(
     batch: &[GrantWork],
     prepared: &Prepared,
 ) -> Result<(), EarlyEnd> {
-    let works = without_outcome(batch);
-    if set.reference_closed || works.is_empty() {
+    if set.reference_closed || undecided(batch).next().is_none() {
         return Ok(());
     }
-    match request_credentials(set, &works, &prepared.place).await {
+    match request_credentials(set, undecided(batch), &prepared.place).await {
         Err(refusal @ CredentialRefusal::Failed(_)) => Err(EarlyEnd::Refused(refusal)),
         Ok(_) | Err(CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown) => Ok(()),
     }
@@ -77,7 +76,6 @@ pub(super) async fn recheck(
     }
     let works = batch.iter().zip(&plan.grants);
     let works = works.filter(|(_, planned)| planned.changes_policy());
-    let works: Vec<&GrantWork> = works.map(|(work, _)| work).collect();
-    let keys = request_credentials(set, &works, &prepared.place).await;
+    let keys = request_credentials(set, works.map(|(work, _)| work), &prepared.place).await;
     keys.map(Some).map_err(EarlyEnd::Refused)
 }

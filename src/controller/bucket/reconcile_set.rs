@@ -14,13 +14,12 @@ use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::cache::GrantSetCache;
 use super::converge::converge;
 use super::end_early::end_early;
 use super::finish::finish;
 use super::grant_set::GrantSet;
 use super::prepare::prepare;
-use crate::core::grant::{Due, EarlyEnd, GrantObject, GrantWork, wait_of_group};
+use crate::core::grant::{EarlyEnd, GrantObject, GrantSetCache, GrantWork};
 
 /// Reconciles the group. Returns the time until its next reconcile.
 pub(super) async fn reconcile(
@@ -38,16 +37,9 @@ pub(super) async fn reconcile(
         Ok(wait) => wait,
         Err(end) => Box::pin(end_early(set, batch, end, cache)).await,
     };
-    let wait = set.retry_within.into_iter().fold(wait, Duration::min);
-    cache.failures = set.preparing_failed.unwrap_or(cache.failures);
     let all_stored = !set.write_failed.load(Relaxed);
-    let retry = cache
-        .api_writes
-        .retry_after(all_stored, &set.identity.jitter_seed());
-    let now = set.context.ports.now();
-    let wait = wait_of_group(wait, retry, cache.asked, cache.next_drift_check, now);
-    cache.due = Some(Due::after(wait, now));
-    wait
+    let seed = set.identity.jitter_seed();
+    cache.end(wait, all_stored, &seed, set.context.ports.now())
 }
 
 /// The steps of a reconcile. Returns the time until the next one, without the drift interval.

@@ -1,8 +1,7 @@
 //! Releases grants without a cloud call: those that keep their statements, because of the annotation or their deletion
 //! policy, and those whose spec cannot be used.
 
-use super::grant_set::GrantSet;
-use super::grant_writes::{release, write_status};
+use super::grant_set::{GrantSet, release, write_status};
 use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;

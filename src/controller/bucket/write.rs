@@ -3,18 +3,18 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::audit::{PolicyWrite, log_write};
-use super::cache::GrantSetCache;
 use super::grant_set::GrantSet;
 use super::prepare::Prepared;
 use super::read_policy::{RoundInput, read_policy};
 use super::recheck::{recheck, verify_owner};
-use super::store_ledgers::store_ledgers;
-use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::error::CloudError;
 use crate::core::grant::{
-    Change, EarlyEnd, FailedWrite, GrantWork, Plan, PlannedWrite, apply_confirmed, apply_failed,
-    backup_writer, is_effect_unknown, is_outdated, is_refused_as_public, is_without_effect, signed_at,
+    Change, Disposition, EarlyEnd, FailedWrite, GrantSetCache, GrantWork, Plan, PlannedWrite, PolicyView,
+    apply_confirmed, apply_failed, audit_names, backup_writer, is_effect_unknown, is_outdated,
+    is_without_effect, signed_at, status_before_write,
 };
+use crate::core::hash::sha256;
+use crate::core::identity::Identity;
 use crate::ports::{AccessKeys, PolicyBackup, PolicyRead};
 use crate::runtime::metric_labels::WriteDirection;
 
@@ -128,8 +128,7 @@ fn on_confirmed(
     cache: &mut GrantSetCache,
 ) {
     let now = set.context.ports.now();
-    cache.wrote = true;
-    cache.write_denied = false;
+    cache.written();
     apply_confirmed(batch, attempt.plan, set.writes, &mut cache.rejected, now);
     let reason = if attempt.plan.added() > 0 {
         WriteDirection::Added
@@ -156,8 +155,7 @@ async fn on_failed(
     };
     let read = read.as_ref().map(|read| read.bytes.as_deref());
     let no_effect = is_without_effect(&error, attempt.before.bytes.as_deref(), read);
-    cache.public_refused |= is_refused_as_public(batch, &error);
-    cache.write_denied |= error.kind == CloudErrorKind::AccessDenied;
+    cache.write_failed(batch, &error);
     let failure = FailedWrite {
         error: &error,
         no_effect,
@@ -208,5 +206,72 @@ async fn back_up_policy(
             set.context.metrics.backups_failed.inc();
             tracing::warn!(bucket, %error, "failed to back up policy; continuing without backup");
         }
+    }
+}
+
+/// Stores the ledgers that the plan needs before the write. `false` when a ledger could not be stored: only that
+/// grant is carried instead, and a new plan is needed.
+pub(super) async fn store_ledgers(
+    set: &GrantSet<'_>,
+    batch: &mut [GrantWork],
+    plan: &Plan,
+    input: &RoundInput,
+) -> bool {
+    let mut complete = true;
+    let view = PolicyView::of_plan(plan, input.document.as_ref());
+    for (work, planned) in batch.iter_mut().zip(&plan.grants) {
+        let now = set.context.ports.now();
+        let Some(status) = status_before_write(work, planned, view, now) else {
+            continue;
+        };
+        if set.store_status(&mut work.grant, status).await {
+            work.roll_back = true;
+            set.publish_drift(work).await;
+        } else {
+            work.input.disposition = Disposition::Carried;
+            work.outcome = None;
+            complete = false;
+        }
+    }
+    complete
+}
+
+/// A policy write.
+struct PolicyWrite<'a> {
+    bucket: &'a str,
+    call: &'static str,
+    identity: &'a Identity,
+    before: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+    /// The request id of OSS, or the error.
+    answer: Result<Option<&'a str>, &'a CloudError>,
+}
+
+/// Logs a policy write with the grants that it is for. A digest is empty where the bucket has no policy.
+fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Plan) {
+    let grants = audit_names(batch, plan);
+    let digest = |text: Option<&[u8]>| text.map(sha256).unwrap_or_default();
+    let namespace = write.identity.namespace();
+    let (identity, identity_digest) = (write.identity.describe(), write.identity.digest());
+    let (sha256_before, sha256_after) = (digest(write.before), digest(write.after));
+    let (added, removed) = (plan.added(), plan.removed());
+    let (bucket, call) = (write.bucket, write.call);
+    macro_rules! log {
+        ($level:ident, $message:literal, $($field:ident = $value:expr),+) => {
+            tracing::$level!(
+                bucket, call, grants, namespace, identity, identity_digest, $($field = $value,)+
+                sha256_before, sha256_after, added, removed, $message
+            )
+        };
+    }
+    match write.answer {
+        Ok(id) => log!(info, "policy written", request_id = id.unwrap_or_default()),
+        Err(error) => log!(
+            warn,
+            "failed to write policy",
+            request_id = error.request_id.as_deref().unwrap_or_default(),
+            code = error.code,
+            had_no_effect = error.had_no_effect()
+        ),
     }
 }

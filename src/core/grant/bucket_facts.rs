@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::work::GrantWork;
 use super::{
-    Desired, GrantObject, GrantState, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, drift,
-    parse_spec,
+    Desired, Disposition, GrantObject, GrantState, OnDrift, PassRoleDecision, PublicAccessBlock,
+    RejectedAdditions, decide_pass_role, drift, parse_spec,
 };
 use crate::api::{GrantSpec, Mode, ObservedBucket, PassRoleStatement};
 
@@ -138,6 +138,14 @@ pub fn decide_desired(
     Some(desired)
 }
 
+/// Enforces the statements of a grant, unless OSS has rejected them: it then keeps the error.
+pub fn want(work: &mut GrantWork, desired: Desired, rejected: &RejectedAdditions) {
+    match rejected.error_of(&work.grant) {
+        Some(error) => work.outcome = Some(GrantState::CloudFailed(error.clone())),
+        None => work.input.disposition = Disposition::Enforced(desired),
+    }
+}
+
 fn choose_pass_role(spec: &GrantSpec, grant: &GrantObject, facts: &PreparationFacts) -> PassRoleDecision {
     let decide = |block| decide_pass_role(spec, grant.generation, &grant.status, block);
     // A setting that was read for another grant does not change what was decided for this one.
@@ -156,7 +164,8 @@ pub fn is_unverified(batch: &[GrantWork], is_operator: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::grant::{Disposition, Removal, work_of};
+    use crate::core::error::{CloudError, CloudErrorKind};
+    use crate::core::grant::{Removal, work_of};
 
     fn observed(owner: Option<&str>, region: &str) -> ObservedBucket {
         ObservedBucket {
@@ -285,6 +294,21 @@ mod tests {
         decided.outcome = Some(GrantState::Suspended);
         assert_eq!(decide_desired(&mut decided, &facts(right()), false, now), None);
         assert_eq!(decided.bucket, None);
+    }
+
+    #[test]
+    fn what_oss_has_rejected_is_not_wanted_again() {
+        let error = CloudError::new(CloudErrorKind::PolicyRejected, "MalformedPolicy");
+        let mut rejected = RejectedAdditions::default();
+        let facts = PreparationFacts::default();
+        for outcome in [None, Some(GrantState::CloudFailed(error.clone()))] {
+            let mut work = known("a", right());
+            let desired = decide_desired(&mut work, &facts, false, Timestamp::UNIX_EPOCH).unwrap();
+            want(&mut work, desired, &rejected);
+            let enforced = matches!(work.input.disposition, Disposition::Enforced(_));
+            assert_eq!((enforced, &work.outcome), (outcome.is_none(), &outcome));
+            rejected.record(&[&work.grant], &[], &error);
+        }
     }
 
     #[test]

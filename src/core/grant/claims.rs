@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::GrantObject;
 use crate::api::{EntryState, LedgerEntry};
 
 /// Claims by the uid of the grant.
@@ -39,6 +40,15 @@ impl Claims {
             explains: &before.explains | &after.explains,
         }
     }
+}
+
+/// Returns what the stored ledgers of these grants claim.
+pub fn claims_of(grants: &[GrantObject]) -> ClaimsByGrant {
+    let claims = |grant: &GrantObject| {
+        let claims = Claims::of(grant.deleting, &grant.status.owned);
+        (grant.uid.clone(), claims)
+    };
+    grants.iter().map(claims).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use super::failed_attempt::retry_after_failure;
+use super::next_reconcile::{NEXT_ADDITION, drift_interval};
 use super::work::GrantWork;
-use super::{FailedAttempt, GrantOutcome, GrantState};
+use super::{GrantOutcome, GrantState};
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::{PlanFault, PolicyParseError};
@@ -22,8 +24,6 @@ const CREDENTIALS: Duration = Duration::from_secs(30);
 const STALE_READ: Duration = Duration::from_secs(2);
 /// Interval at which a policy is read again that cannot be edited, and the delay if that could not be reported.
 const UNREADABLE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(30));
-/// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
-pub const NEXT_ADDITION: Duration = Duration::from_secs(1);
 
 /// Why a reconcile of a group ends early.
 #[derive(Debug)]
@@ -74,9 +74,41 @@ pub struct EndFacts<'a> {
     pub seed: &'a str,
 }
 
+/// What follows from an early end.
+#[derive(Clone, Debug)]
+pub struct AfterEnd<'a> {
+    /// The state that the grants without one of their own report; `None` if nothing is reported.
+    pub state: Option<GrantState>,
+    /// Whether the credentials are obtained again for the next call.
+    pub forget_credentials: bool,
+    /// Whether OSS does not find the bucket.
+    pub no_bucket: bool,
+    /// What the delay depends on.
+    pub facts: EndFacts<'a>,
+}
+
 impl EarlyEnd {
+    /// Returns what follows for the grants that the end concerns, after `before` failures in a row without it and `failures`
+    /// with it.
+    pub fn after<'a>(&self, batch: &[GrantWork], before: u32, failures: u32, seed: &'a str) -> AfterEnd<'a> {
+        let failed = self.failed_call().filter(|_| !batch.is_empty());
+        let silent = batch.is_empty() || self.is_first_expiry(before);
+        AfterEnd {
+            state: self.state().filter(|_| !silent),
+            forget_credentials: failed.is_some_and(CloudError::rejects_credentials),
+            no_bucket: !silent && failed.is_some_and(|error| error.kind == CloudErrorKind::NoSuchBucket),
+            facts: EndFacts {
+                failures,
+                interval: drift_interval(batch),
+                denied: is_any_denied(batch),
+                all_stored: true,
+                seed,
+            },
+        }
+    }
+
     /// Returns the state of the grants without one of their own; `None` if nothing is reported.
-    pub fn state(&self) -> Option<GrantState> {
+    fn state(&self) -> Option<GrantState> {
         match self {
             Self::NothingLeft | Self::NotStored | Self::Probing => None,
             // Each grant has its own.
@@ -94,12 +126,12 @@ impl EarlyEnd {
     }
 
     /// Whether the group backs off: the end counts as a failure.
-    pub fn is_failure(&self) -> bool {
+    pub(super) fn is_failure(&self) -> bool {
         matches!(self, Self::WriteConflict | Self::InvalidPlan(_)) || self.failed_call().is_some()
     }
 
     /// Returns the error of the call that failed.
-    pub fn failed_call(&self) -> Option<&CloudError> {
+    pub(super) fn failed_call(&self) -> Option<&CloudError> {
         match self {
             Self::CallFailed(error) | Self::WriteFailed { error, .. } => Some(error),
             Self::NothingLeft
@@ -117,21 +149,13 @@ impl EarlyEnd {
 
     /// Whether an STS session expired early, after `failures` failures. It is requested again, or read again from its source:
     /// the statuses report the error only if that fails too.
-    pub fn is_first_expiry(&self, failures: u32) -> bool {
+    fn is_first_expiry(&self, failures: u32) -> bool {
         let expired = |error: &CloudError| error.kind == CloudErrorKind::CredentialsExpired;
         failures == 0 && self.failed_call().is_some_and(expired)
     }
 
     /// Returns the time until the next reconcile of the group.
     pub fn wait(&self, facts: EndFacts<'_>) -> Duration {
-        let after_call = |error| {
-            let attempt = FailedAttempt {
-                error,
-                failures: facts.failures,
-                interval: facts.interval,
-            };
-            attempt.retry_after(facts.seed)
-        };
         match self {
             Self::NothingLeft | Self::NotStored => NOTHING_LEFT,
             Self::Probing => READ_AGAIN,
@@ -143,7 +167,9 @@ impl EarlyEnd {
             Self::StaleRead => STALE_READ,
             Self::WriteConflict | Self::InvalidPlan(_) => short_backoff(facts.failures, facts.seed),
             Self::WriteFailed { plan_again: true, .. } => NEXT_ADDITION,
-            Self::CallFailed(error) | Self::WriteFailed { error, .. } => after_call(error),
+            Self::CallFailed(error) | Self::WriteFailed { error, .. } => {
+                retry_after_failure(error, facts.failures, facts.interval, facts.seed)
+            }
         }
     }
 }
@@ -164,7 +190,7 @@ pub fn refusal_state(refusal: CredentialRefusal) -> GrantState {
 }
 
 /// Returns the delay before credentials are requested again.
-pub fn retry_after_refusal(refusal: &CredentialRefusal, seed: &str) -> Duration {
+pub(super) fn retry_after_refusal(refusal: &CredentialRefusal, seed: &str) -> Duration {
     match refusal {
         CredentialRefusal::Failed(problem) if problem.is_transient() => short_backoff(2, seed),
         CredentialRefusal::Failed(_) => CREDENTIALS,
@@ -172,8 +198,20 @@ pub fn retry_after_refusal(refusal: &CredentialRefusal, seed: &str) -> Duration 
     }
 }
 
+/// Separates the grants that are not to blame for a failed write, with the state of each, from the others.
+pub fn without_unaffected(batch: Vec<GrantWork>) -> (Vec<(GrantWork, GrantState)>, Vec<GrantWork>) {
+    let (mut unaffected, mut concerned) = (Vec::new(), Vec::new());
+    for mut work in batch {
+        match work.unaffected.take() {
+            Some(outcome) => unaffected.push((work, GrantState::Planned(outcome))),
+            None => concerned.push(work),
+        }
+    }
+    (unaffected, concerned)
+}
+
 /// Whether a tenancy rule denies one of the grants, or cannot be evaluated.
-pub fn is_any_denied(batch: &[GrantWork]) -> bool {
+fn is_any_denied(batch: &[GrantWork]) -> bool {
     batch.iter().any(|work| {
         matches!(
             work.outcome,
@@ -285,6 +323,26 @@ mod tests {
         };
         assert_eq!(write(true).wait(facts(1)), NEXT_ADDITION);
         assert_eq!(write(false).wait(facts(1)), INTERVAL);
+    }
+
+    #[test]
+    fn an_early_end_concerns_the_grants_that_are_not_unaffected() {
+        let gone = EarlyEnd::from(call(CloudErrorKind::NoSuchBucket));
+        let mut batch = vec![work_of("a", None), work_of("b", None)];
+        batch[0].unaffected = Some(GrantOutcome::Writing);
+        let (unaffected, concerned) = without_unaffected(batch);
+        assert_eq!(unaffected[0].0.grant.uid, "a");
+        assert_eq!(unaffected[0].1, GrantState::Planned(GrantOutcome::Writing));
+        let after = gone.after(&concerned, 0, 1, "seed");
+        assert!(after.no_bucket && !after.forget_credentials && after.state == gone.state());
+        let nobody = gone.after(&[], 0, 0, "seed");
+        assert!(!nobody.no_bucket && nobody.state.is_none());
+        let expired = EarlyEnd::from(call(CloudErrorKind::CredentialsExpired));
+        for (before, silent) in [(0, true), (1, false)] {
+            let after = expired.after(&concerned, before, before + 1, "seed");
+            assert!(after.forget_credentials && after.state.is_none() == silent);
+        }
+        assert!(!expired.after(&[], 1, 1, "seed").forget_credentials);
     }
 
     #[test]

@@ -2,38 +2,10 @@
 
 use super::conditions::residual_access;
 use super::work::GrantWork;
-use super::{GrantObject, GrantOutcome, PassRoleDecision, public_statement};
+use super::{GrantObject, GrantOutcome, public_statement};
 use crate::api::{BackupRef, Condition, EventReason, GrantCondition, GrantStatus};
 use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::event_content::EventContent;
-
-/// Changes of a policy that were made for one grant.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PolicyChanges<'a> {
-    /// Statements that were added, restored ones included.
-    pub added: usize,
-    /// Statements that were missing before.
-    pub missing: usize,
-    /// Statements that were removed.
-    pub removed: usize,
-    /// Where the policy from before the write is stored.
-    pub backup: Option<&'a BackupRef>,
-    /// The decision about the ram:PassRole statement.
-    pub pass_role: Option<PassRoleDecision>,
-}
-
-impl<'a> PolicyChanges<'a> {
-    /// Returns the changes of this reconcile.
-    pub fn of(work: &'a GrantWork) -> Self {
-        Self {
-            added: work.added,
-            missing: work.missing,
-            removed: work.removed,
-            backup: work.backup.as_ref().filter(|_| work.was_written()),
-            pass_role: work.pass_role,
-        }
-    }
-}
 
 /// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires action.
 pub fn state_change(grant: &GrantObject, before: &GrantStatus) -> Option<EventContent> {
@@ -49,18 +21,18 @@ pub fn state_change(grant: &GrantObject, before: &GrantStatus) -> Option<EventCo
     Some(EventContent::stalled(reason, message))
 }
 
-/// Returns the events of the changes of a policy.
-pub fn policy_changes(changes: PolicyChanges<'_>, outcome: &GrantOutcome) -> Vec<EventContent> {
+/// Returns the events of the changes of a policy that this reconcile has made for a grant.
+pub fn policy_changes(work: &GrantWork, outcome: &GrantOutcome) -> Vec<EventContent> {
     let mut events = Vec::new();
-    if changes.added > 0 && *outcome == GrantOutcome::Applied {
-        let statements = counted(changes.added, "statement");
-        events.push(if changes.missing > 0 {
+    if work.added > 0 && *outcome == GrantOutcome::Applied {
+        let statements = counted(work.added, "statement");
+        events.push(if work.missing > 0 {
             EventContent::new(
                 EventReason::DriftCorrected,
                 format!("Restored {statements} in the policy"),
             )
         } else {
-            let public = public_statement(changes.pass_role).map(|note| format!("; {note}"));
+            let public = public_statement(work.pass_role).map(|note| format!("; {note}"));
             let public = public.unwrap_or_default();
             EventContent::new(
                 EventReason::StatementAdded,
@@ -69,18 +41,16 @@ pub fn policy_changes(changes: PolicyChanges<'_>, outcome: &GrantOutcome) -> Vec
         });
     }
     // Equal events become one with a count, and its note is that of the first: it names what all of them have in common.
-    events.extend(changes.backup.map(|copy| {
+    let backup = work.backup.as_ref().filter(|_| work.was_written());
+    events.extend(backup.map(|copy| {
         let note = format!(
             "Stored the policy from before each write in ConfigMap {}; status.policy.backupRef names the latest copy",
             copy.name
         );
         EventContent::new(EventReason::PolicyBackedUp, note)
     }));
-    if changes.removed > 0 {
-        let note = format!(
-            "Removed {} from the policy",
-            counted(changes.removed, "statement")
-        );
+    if work.removed > 0 {
+        let note = format!("Removed {} from the policy", counted(work.removed, "statement"));
         events.push(EventContent::new(EventReason::StatementRemoved, note));
     }
     events
@@ -147,7 +117,7 @@ pub fn bucket_gone() -> EventContent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::grant::{GrantState, Observation, grant_status, work_of};
+    use crate::core::grant::{GrantState, Observation, PassRoleDecision, grant_status, work_of};
 
     fn said(events: &[EventContent]) -> Vec<String> {
         let line = |e: &EventContent| format!("{} {} {}", e.warning, e.reason, e.note);
@@ -160,28 +130,29 @@ mod tests {
             name: "policy-backup-1".to_owned(),
             entry: "2026".to_owned(),
         };
-        let none = PolicyChanges::default();
-        let added = PolicyChanges { added: 2, ..none };
-        let public = PolicyChanges {
-            pass_role: Some(PassRoleDecision::Included),
-            ..added
+        let changed = |(added, missing, removed): (usize, usize, usize), public: bool| {
+            let mut work = work_of("a", None);
+            (work.added, work.missing, work.removed) = (added, missing, removed);
+            work.pass_role = public.then_some(PassRoleDecision::Included);
+            work
         };
-        let restored = PolicyChanges { missing: 1, ..public };
-        let all = PolicyChanges {
-            removed: 1,
-            backup: Some(&backup),
-            ..added
+        // A policy that was not written has no copy to report.
+        let with_backup = |work: GrantWork| GrantWork {
+            backup: Some(backup.clone()),
+            ..work
         };
-        for (changes, outcome, expected) in [
+        let none = with_backup(changed((0, 0, 0), false));
+        let all = with_backup(changed((2, 0, 1), false));
+        for (work, outcome, expected) in [
             (none, GrantOutcome::Applied, vec![]),
             (
-                added,
+                changed((2, 0, 0), false),
                 GrantOutcome::Applied,
                 vec!["false StatementAdded Added 2 statements to the policy"],
             ),
-            (added, GrantOutcome::Writing, vec![]),
+            (changed((2, 0, 0), false), GrantOutcome::Writing, vec![]),
             (
-                public,
+                changed((2, 0, 0), true),
                 GrantOutcome::Applied,
                 vec![
                     "false StatementAdded Added 2 statements to the policy; the ram:PassRole statement counts as public, because \
@@ -189,7 +160,7 @@ mod tests {
                 ],
             ),
             (
-                restored,
+                changed((2, 1, 0), true),
                 GrantOutcome::Applied,
                 vec!["false DriftCorrected Restored 2 statements in the policy"],
             ),
@@ -204,7 +175,7 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(said(&policy_changes(changes, &outcome)), expected);
+            assert_eq!(said(&policy_changes(&work, &outcome)), expected);
         }
         assert_eq!(
             said(&[drift_detected(1, None), drift_detected(2, Some(&backup))]),
@@ -257,17 +228,5 @@ mod tests {
         first.observed_generation = Some(1);
         let blocked = Some((true, "DeletionBlocked".to_owned()));
         assert_eq!(stalled(true, &first).1, blocked, "the deletion is new");
-    }
-
-    #[test]
-    fn a_backup_is_reported_only_if_the_policy_was_written() {
-        let mut work = work_of("a", None);
-        work.backup = Some(BackupRef {
-            name: "policy-backup-1".to_owned(),
-            entry: "2026".to_owned(),
-        });
-        assert!(PolicyChanges::of(&work).backup.is_none());
-        work.removed = 1;
-        assert_eq!(PolicyChanges::of(&work).backup, work.backup.as_ref());
     }
 }

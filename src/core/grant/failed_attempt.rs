@@ -5,44 +5,29 @@ use std::time::Duration;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::requeue::exponential_backoff;
 
-/// A failed call to the cloud.
-#[derive(Clone, Copy, Debug)]
-pub struct FailedAttempt<'a> {
-    /// The error.
-    pub error: &'a CloudError,
-    /// Consecutive failures, this one included.
-    pub failures: u32,
-    /// The drift interval.
-    pub interval: Duration,
-}
-
-impl FailedAttempt<'_> {
-    /// Returns the delay before the next attempt. A failure that may pass is retried with a backoff, and not before the
-    /// service asks for it; one that needs action waits for the next check.
-    pub fn retry_after(&self, seed: &str) -> Duration {
-        let least = |wait: Duration| self.error.retry_after.map_or(wait, |asked| asked.max(wait));
-        let backoff = |cap: u64| {
-            let (first, cap) = (Duration::from_secs(1), Duration::from_secs(cap));
-            exponential_backoff(self.failures, first, cap, seed)
-        };
-        match self.error.kind {
-            CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
-                least(backoff(420))
-            }
-            CloudErrorKind::BucketLocked => backoff(30),
-            // An expired session is requested again after 1 s; credentials that stay rejected are tried every 60 s.
-            CloudErrorKind::CredentialsExpired if self.failures <= 1 => Duration::from_secs(1),
-            CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
-                Duration::from_secs(60)
-            }
-            CloudErrorKind::AccessDenied
-            | CloudErrorKind::PublicAccessBlocked
-            | CloudErrorKind::NoSuchBucket
-            | CloudErrorKind::NoSuchProject
-            | CloudErrorKind::WrongRegion
-            | CloudErrorKind::PolicyRejected
-            | CloudErrorKind::RequestRejected => self.interval,
+/// Returns the delay before the next attempt after `failures` in a row, this one included. A failure that may pass is retried
+/// with a backoff, and not before the service asks for it; one that needs action waits for the next check, after `interval`.
+pub fn retry_after_failure(error: &CloudError, failures: u32, interval: Duration, seed: &str) -> Duration {
+    let least = |wait: Duration| error.retry_after.map_or(wait, |asked| asked.max(wait));
+    let backoff = |cap: u64| {
+        let (first, cap) = (Duration::from_secs(1), Duration::from_secs(cap));
+        exponential_backoff(failures, first, cap, seed)
+    };
+    match error.kind {
+        CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Unanswered => {
+            least(backoff(420))
         }
+        CloudErrorKind::BucketLocked => backoff(30),
+        // An expired session is requested again after 1 s; credentials that stay rejected are tried every 60 s.
+        CloudErrorKind::CredentialsExpired if failures <= 1 => Duration::from_secs(1),
+        CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => Duration::from_secs(60),
+        CloudErrorKind::AccessDenied
+        | CloudErrorKind::PublicAccessBlocked
+        | CloudErrorKind::NoSuchBucket
+        | CloudErrorKind::NoSuchProject
+        | CloudErrorKind::WrongRegion
+        | CloudErrorKind::PolicyRejected
+        | CloudErrorKind::RequestRejected => interval,
     }
 }
 
@@ -64,12 +49,7 @@ mod tests {
                 retry_after: asked.map(Duration::from_secs),
                 refusal: Refusal::default(),
             };
-            let attempt = FailedAttempt {
-                error: &error,
-                failures,
-                interval,
-            };
-            attempt.retry_after("seed")
+            retry_after_failure(&error, failures, interval, "seed")
         };
         for kind in [
             CloudErrorKind::Throttled,

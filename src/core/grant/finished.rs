@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::plan::{GrantOutcome, GrantPlan, Plan, PlanInput};
 use super::report::{PolicyView, all_present, final_status, overlaps};
 use super::work::GrantWork;
-use super::{GrantInput, GrantState, planned_change};
+use super::{GrantInput, GrantState, drift, planned_change};
 use crate::api::{EntryState, GrantStatus, LedgerEntry, PlannedChange};
 
 /// Whether the plan moves a statement from one grant's ledger to another's: the entry is stored in both before it leaves the
@@ -118,6 +118,40 @@ impl FinishedGrant {
     }
 }
 
+/// The grants in the order in which they are stored: those that lose an entry come last.
+pub struct StoreOrder {
+    waiting: std::vec::IntoIter<FinishedGrant>,
+    all_stored: bool,
+    /// Time until the statements of a grant may be restored.
+    pub restoration: Option<Duration>,
+}
+
+impl StoreOrder {
+    /// Puts the grants in order.
+    pub fn of(mut grants: Vec<FinishedGrant>) -> Self {
+        grants.sort_by_key(|grant| grant.loses);
+        Self {
+            waiting: grants.into_iter(),
+            all_stored: true,
+            restoration: None,
+        }
+    }
+
+    /// Returns the next grant. One that loses an entry is left as it is when the ledger of another one could not be stored.
+    pub fn next_grant(&mut self, now: Timestamp) -> Option<FinishedGrant> {
+        let all_stored = self.all_stored;
+        let grant = self.waiting.find(|grant| !grant.loses || all_stored)?;
+        let left = drift::backoff_left(grant.work.repeated_drift.as_ref(), now);
+        self.restoration = self.restoration.into_iter().chain(left).min();
+        Some(grant)
+    }
+
+    /// Records whether the ledger of a grant was stored. Nothing waits for a grant that is released or only loses entries.
+    pub fn stored(&mut self, loses: bool, stored: bool) {
+        self.all_stored &= stored || loses;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +255,37 @@ mod tests {
         assert_eq!(grown, None);
         grant.outcome = GrantOutcome::Released { residual: 0 };
         assert_eq!(grant.released_beside(view), Some(1));
+    }
+
+    #[test]
+    fn a_grant_that_loses_an_entry_is_stored_last_and_only_if_the_others_were_stored() {
+        let finished = |name: &str, loses| {
+            let work = work_of(name, Some(EntryState::Applied));
+            let ledger = if loses {
+                Vec::new()
+            } else {
+                work.input.ledger.clone()
+            };
+            FinishedGrant::of(work, part(ledger, GrantOutcome::Applied))
+        };
+        for (stored, expected) in [(true, vec!["b", "c", "a", "d"]), (false, vec!["b", "c"])] {
+            let grants = [("a", true), ("b", false), ("c", false), ("d", true)];
+            let mut order = StoreOrder::of(grants.map(|(name, loses)| finished(name, loses)).into());
+            let mut names = Vec::new();
+            while let Some(grant) = order.next_grant(NOW) {
+                names.push(grant.work.grant.uid.clone());
+                let fails = grant.loses || (names.len() == 1 && !stored);
+                order.stored(grant.loses, !fails);
+            }
+            assert_eq!(names, expected, "nothing waits for one that only loses entries");
+            assert_eq!(order.restoration, None);
+        }
+        let mut drifting = finished("a", false);
+        let removed = (0..3).fold(None, |before, _| Some(drift::on_removed(before.as_ref(), NOW)));
+        drifting.work.repeated_drift = removed;
+        let mut order = StoreOrder::of(vec![drifting, finished("b", false)]);
+        while order.next_grant(NOW).is_some() {}
+        assert_eq!(order.restoration, Some(Duration::from_secs(600)));
     }
 
     #[test]

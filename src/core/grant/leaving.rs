@@ -57,6 +57,18 @@ pub fn kept_until(now: Timestamp) -> Timestamp {
     now.saturating_add(KEPT).unwrap_or(now)
 }
 
+/// Returns the grants of a bucket to reconcile: those that are listed, without the ones that are released, and `leaving`,
+/// those that were deleted without their finalizer, which a stale list can still have.
+pub fn to_reconcile(listed: Vec<GrantObject>, leaving: Vec<GrantObject>) -> Vec<GrantObject> {
+    // A grant that is being deleted and no longer has our finalizer is released, unless somebody else has removed it.
+    let is_released = |g: &GrantObject| g.deleting && !g.has_finalizer() && g.status.owned.is_empty();
+    let is_stale = |g: &GrantObject| leaving.iter().any(|gone| gone.uid == g.uid);
+    let mut grants = listed;
+    grants.retain(|g| !is_released(g) && !is_stale(g));
+    grants.extend(leaving);
+    grants
+}
+
 /// Whether a status records no statement that the stored one does not: a reconcile that began before the deletion wants to
 /// add it, and memory is no ledger for that.
 pub fn records_nothing_new(stored: &GrantStatus, new: &GrantStatus) -> bool {
@@ -140,6 +152,35 @@ mod tests {
         ] {
             assert_eq!(records_nothing_new(&stored, &new), nothing_new);
         }
+    }
+
+    #[test]
+    fn released_grants_are_not_reconciled_and_deleted_ones_once() {
+        let named = |name: &str, owned: usize| {
+            let mut grant = grant(owned, 0, true);
+            name.clone_into(&mut grant.uid);
+            grant
+        };
+        let deleting = |mut grant: GrantObject| {
+            grant.deleting = true;
+            grant
+        };
+        let mut protected = deleting(named("protected", 0));
+        protected.finalizers.push(crate::api::FINALIZER.to_owned());
+        let listed = vec![
+            named("live", 0),
+            deleting(named("released", 0)),
+            protected,
+            deleting(named("unprotected", 1)),
+            named("gone", 1),
+        ];
+        let grants = to_reconcile(listed, vec![deleting(named("gone", 2))]);
+        let found: Vec<_> = grants
+            .iter()
+            .map(|g| (g.uid.as_str(), g.status.owned.len()))
+            .collect();
+        let expected = [("live", 0), ("protected", 0), ("unprotected", 1), ("gone", 2)];
+        assert_eq!(found, expected);
     }
 
     #[test]

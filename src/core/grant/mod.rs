@@ -1,6 +1,7 @@
 //! Grants: from the specs and ledgers of all grants of one bucket that share an identity, and the policy as read, to the
 //! policy to write and the status of each grant.
 
+mod bucket_cache;
 mod bucket_facts;
 mod claims;
 mod conditions;
@@ -11,9 +12,12 @@ pub mod events;
 mod failed_attempt;
 mod finalizer;
 mod finished;
+mod first_look;
 #[cfg(test)]
 mod fixtures;
+mod group_cache;
 mod group_order;
+mod last_credentials;
 mod leaving;
 mod ledger;
 mod missing_finalizer;
@@ -37,28 +41,27 @@ mod write_history;
 mod write_result;
 mod written_ledger;
 
+pub use bucket_cache::{BucketCache, RECHECK};
 pub use bucket_facts::{
-    NeededFacts, PreparationFacts, decide_desired, effective_block, is_unverified, needed_facts,
-    needs_first_look, verify_bucket,
+    PreparationFacts, decide_desired, is_unverified, needs_first_look, verify_bucket, want,
 };
-pub use claims::{Claims, ClaimsByGrant};
+pub use claims::{Claims, ClaimsByGrant, claims_of};
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
-pub use early_end::{EarlyEnd, EndFacts, is_any_denied, refusal_state, retry_after_refusal};
-pub use failed_attempt::FailedAttempt;
+pub use early_end::{EarlyEnd, refusal_state, without_unaffected};
 pub use finalizer::FinalizerFacts;
-pub use finished::{FinishedGrant, is_waiting, transfers_ownership};
+pub use finished::{FinishedGrant, StoreOrder, is_waiting, transfers_ownership};
+pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 #[cfg(test)]
 pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
-pub use group_order::{GrantSetKey, GrantSets, GroupRecord, Rank, grouped, in_order, is_time_up};
-pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new};
+pub use group_cache::GrantSetCache;
+pub use group_order::{GrantSetKey, GrantSets, grouped, is_time_up};
+pub use last_credentials::is_bucket_gone;
+pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new, to_reconcile};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use missing_finalizer::{
     AfterFailedPatch, LONGEST_RETRY, after_failed_patch, lacks_finalizer, needed_by_patch, retry_patch,
 };
-pub use next_reconcile::{
-    ApiWrites, Due, PlanResult, RECHECK_UNUSABLE, drift_check, drift_interval, next_addition,
-    next_expiry_check, next_reconcile, retry_preparation, wait_of_group,
-};
+pub use next_reconcile::{PlanResult, drift_interval, next_expiry_check, next_reconcile, retry_transfer};
 pub use plan::{Change, GrantOutcome, GrantPlan, Plan, PlanInput, plan};
 pub use planned_write::{
     PlannedWrite, audit_names, backup_writer, is_effect_unknown, is_outdated, is_without_effect, signed_at,
@@ -74,10 +77,10 @@ pub use status::grant_status;
 pub use stored_entry::StoredLedger;
 pub use trust::Trust;
 pub use upgrade::upgraded_grant_status;
-pub use work::GrantWork;
+pub use work::{GrantWork, undecided};
 pub use write_history::WriteHistory;
-pub use write_result::{FailedWrite, apply_confirmed, apply_failed, is_refused_as_public};
-pub use written_ledger::{confirm_entries, rolled_back};
+pub use write_result::{FailedWrite, apply_confirmed, apply_failed};
+pub use written_ledger::{ROLL_BACKS, confirm_entries, rolled_back_status};
 
 use std::collections::BTreeSet;
 

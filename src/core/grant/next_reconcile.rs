@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::early_end::NEXT_ADDITION;
 use super::plan::PlanInput;
 use super::work::GrantWork;
 use super::{GrantObject, RejectedAdditions};
@@ -19,6 +18,9 @@ const RECHECK_BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(5);
 /// Interval at which a grant is reconciled whose spec cannot be used.
 pub const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 
+/// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
+pub const NEXT_ADDITION: Duration = Duration::from_secs(1);
+
 /// Returns the number of failures in a row, and the delay before the next attempt, after `before` failures and a reconcile
 /// that could not prepare all grants of a group.
 pub fn retry_preparation(before: u32, seed: &str) -> (u32, Duration) {
@@ -32,21 +34,33 @@ pub struct PlanResult {
     pub waiting: bool,
     /// Whether the policy was written in this reconcile.
     pub wrote: bool,
-    /// Time until the next check that a grant needs.
-    pub next_check: Option<Duration>,
+    /// Time until the next check for the effect of an unanswered write.
+    pub expiry_check: Option<Duration>,
+    /// Time until the statements of a grant may be restored.
+    pub restoration: Option<Duration>,
+    /// Time until what was held back is written.
+    pub next_addition: Option<Duration>,
 }
 
 /// Returns the time until the next reconcile after one that changed nothing in the policy, without the drift interval.
 pub fn next_reconcile(result: &PlanResult, seed: &str) -> Duration {
-    if result.waiting {
+    let wait = if result.waiting {
         Duration::from_secs(5)
     } else if result.wrote {
         // A second check finds the effect of another writer who read the policy before our write and wrote after it.
         requeue::uniform(Duration::from_secs(15), Duration::from_secs(45), seed)
     } else {
-        let next = result.next_check.unwrap_or(Duration::from_secs(3600));
-        next.max(Duration::from_secs(1))
-    }
+        let checks = [result.expiry_check, result.restoration];
+        let next = checks.into_iter().flatten().min();
+        next.unwrap_or(Duration::from_secs(3600))
+            .max(Duration::from_secs(1))
+    };
+    result.next_addition.into_iter().fold(wait, Duration::min)
+}
+
+/// Returns the time until the next reconcile after one that could not store the ledgers between which a statement moves.
+pub fn retry_transfer(interval: Duration, next_addition: Option<Duration>) -> Duration {
+    next_addition.into_iter().fold(interval, Duration::min)
 }
 
 /// Returns the time until the next check for the effect of an unanswered write; `None` without one. The first check is
@@ -189,7 +203,9 @@ mod tests {
         let mut result = PlanResult {
             waiting: true,
             wrote: true,
-            next_check: Some(Duration::ZERO),
+            expiry_check: Some(Duration::ZERO),
+            restoration: Some(Duration::from_secs(9)),
+            next_addition: None,
         };
         let mut next = |change: fn(&mut PlanResult)| {
             change(&mut result);
@@ -201,7 +217,16 @@ mod tests {
             "another writer may follow"
         );
         assert_eq!(next(|result| result.wrote = false), 1, "never at once");
-        assert_eq!(next(|result| result.next_check = None), 3600);
+        assert_eq!(next(|result| result.expiry_check = None), 9);
+        assert_eq!(next(|result| result.restoration = None), 3600);
+        assert_eq!(next(|result| result.next_addition = Some(NEXT_ADDITION)), 1);
+        result.waiting = true;
+        assert_eq!(next_reconcile(&result, "seed"), NEXT_ADDITION, "it is the first");
+        assert_eq!(
+            retry_transfer(Duration::from_secs(600), result.next_addition),
+            NEXT_ADDITION
+        );
+        assert_eq!(retry_transfer(Duration::ZERO, None), Duration::ZERO);
     }
 
     #[test]

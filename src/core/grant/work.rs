@@ -151,6 +151,11 @@ impl GrantWork {
     }
 }
 
+/// Returns the grants whose state is not decided yet.
+pub fn undecided(batch: &[GrantWork]) -> impl Iterator<Item = &GrantWork> {
+    batch.iter().filter(|work| work.outcome.is_none())
+}
+
 /// Returns the state of a grant that is suspended or whose spec is invalid. A grant that is being deleted is neither.
 fn state_of_spec(grant: &GrantObject) -> Option<GrantState> {
     if grant.deleting {

@@ -2,11 +2,29 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{EntryState, LedgerEntry};
+use super::GrantObject;
+use super::work::GrantWork;
+use crate::api::{EntryState, GrantStatus, LedgerEntry};
 use crate::core::policy::Document;
 
+/// How often a ledger is read and stored again.
+pub const ROLL_BACKS: usize = 3;
+
+/// Returns the status of a grant as it is stored now, without what was recorded for a write that was not sent or was rejected;
+/// `None` if it has nothing of it.
+pub fn rolled_back_status(work: &GrantWork, stored: &GrantObject) -> Option<GrantStatus> {
+    let owned = rolled_back(&stored.status.owned, &work.input.ledger);
+    if stored.uid != work.grant.uid || owned == stored.status.owned {
+        return None;
+    }
+    Some(GrantStatus {
+        owned,
+        ..stored.status.clone()
+    })
+}
+
 /// Returns `stored` with the entries from before the write in place of those that it recorded.
-pub fn rolled_back(stored: &[LedgerEntry], before: &[LedgerEntry]) -> Vec<LedgerEntry> {
+fn rolled_back(stored: &[LedgerEntry], before: &[LedgerEntry]) -> Vec<LedgerEntry> {
     let recorded = |e: &&LedgerEntry| matches!(e.state, EntryState::Intended | EntryState::Removing);
     let earlier = |e: &LedgerEntry| before.iter().find(|old| old.fingerprint == e.fingerprint);
     let entries = stored.iter().filter_map(|entry| {
@@ -51,6 +69,20 @@ mod tests {
 
     use super::*;
     use crate::api::StatementRole;
+
+    #[test]
+    fn a_ledger_without_the_write_or_of_another_object_stays() {
+        use crate::core::grant::work_of;
+        let (before, intended) = (work_of("a", None), work_of("a", Some(EntryState::Intended)));
+        let status = rolled_back_status(&before, &intended.grant).unwrap();
+        assert!(status.owned.is_empty());
+        assert_eq!(rolled_back_status(&before, &before.grant), None);
+        let other = GrantObject {
+            uid: "another".to_owned(),
+            ..intended.grant
+        };
+        assert_eq!(rolled_back_status(&before, &other), None);
+    }
 
     #[test]
     fn only_what_the_write_recorded_is_taken_back() {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -15,6 +16,22 @@ use super::statement::{fingerprint, principals};
 
 /// Maximum size of a policy that OSS accepts, in bytes (error 0030-00000001).
 pub const POLICY_LIMIT: usize = 16_384;
+
+/// The response to reading a bucket policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRead {
+    /// The policy document; `None` only when OSS answered 404 `NoSuchBucketPolicy`: the bucket has no policy.
+    pub bytes: Option<Vec<u8>>,
+    /// The server's clock, from the response's `Date` header; `None` if the header is missing or certainly wrong.
+    pub server_time: Option<Timestamp>,
+}
+
+impl PolicyRead {
+    /// Returns the bytes of the policy, 0 if the bucket has none.
+    pub fn size(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Vec::len)
+    }
+}
 
 /// Reason why a document cannot be edited safely.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]

@@ -1,0 +1,159 @@
+//! What is known about a bucket between its reconciles: its groups, and the recent writes that OSS may not return yet. A
+//! restart may lose all of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::GrantObject;
+use super::group_cache::GrantSetCache;
+use super::group_order::{GrantSetKey, GrantSets, Rank, in_order};
+use super::next_reconcile::{ApiWrites, RECHECK_UNUSABLE};
+use super::trust::Trust;
+use super::write_history::WriteHistory;
+use crate::core::requeue::{Action, short_backoff};
+
+/// Longest time until the next reconcile of a bucket.
+pub const RECHECK: Duration = Duration::from_secs(3600);
+/// How long the write history of a bucket without grants is kept: a grant that is recreated meanwhile must recognize a stale
+/// read.
+const KEEP_HISTORY: Duration = Duration::from_secs(30);
+
+/// State of a bucket between reconciles.
+#[derive(Default)]
+pub struct BucketCache {
+    /// The groups.
+    pub grant_sets: BTreeMap<GrantSetKey, GrantSetCache>,
+    /// Recent policy writes of all groups.
+    pub writes: WriteHistory,
+    /// Lists in a row that failed.
+    failures: u32,
+    /// Writes for the grants whose spec names no usable identity or bucket.
+    unusable_writes: ApiWrites,
+}
+
+impl BucketCache {
+    /// Records that the grants could not be listed. Returns when they are listed again.
+    pub fn list_failed(&mut self, bucket: &str) -> Action {
+        self.failures = self.failures.saturating_add(1);
+        Action::Requeue(short_backoff(self.failures, bucket))
+    }
+
+    /// Begins a reconcile. Returns what follows if there are no grants: the bucket is forgotten once its writes are old.
+    pub fn begin(&mut self, grants: &[GrantObject], now: Timestamp) -> Option<Action> {
+        self.failures = 0;
+        if !grants.is_empty() {
+            self.writes.read_ledgers(grants, now);
+            return None;
+        }
+        Some(if self.writes.has_recent(now) {
+            Action::Requeue(KEEP_HISTORY)
+        } else {
+            Action::AwaitChange
+        })
+    }
+
+    /// Makes all groups due at once.
+    pub fn clear_backoff(&mut self) {
+        self.grant_sets
+            .values_mut()
+            .for_each(GrantSetCache::clear_backoff);
+    }
+
+    /// Records the writes for the grants whose spec cannot be used. Returns the time until those are reconciled again.
+    pub fn unusable_reported(&mut self, any: bool, all_stored: bool, bucket: &str) -> Duration {
+        let retry = self.unusable_writes.retry_after(all_stored, bucket);
+        let wait = if any { RECHECK_UNUSABLE } else { RECHECK };
+        retry.into_iter().fold(wait, Duration::min)
+    }
+
+    /// Forgets the groups without grants. Returns the others in their order.
+    pub fn turns(&mut self, grant_sets: GrantSets) -> Vec<(Rank, GrantSetKey, Vec<GrantObject>)> {
+        self.grant_sets.retain(|key, _| grant_sets.contains_key(key));
+        // A group that is not reached has written nothing.
+        self.grant_sets.values_mut().for_each(|set| set.wrote = false);
+        let record = |key: &GrantSetKey| self.grant_sets.get(key).map(GrantSetCache::record);
+        in_order(grant_sets, |key| record(key).unwrap_or_default())
+    }
+
+    /// Ends a reconcile whose groups are due after `wait`. Those are due at once whose statements the write of another group
+    /// may have removed: a group restores them with its own credentials. An identity that has not read the policy has no
+    /// statement in it.
+    pub fn end(&mut self, wait: Duration) -> Action {
+        let writers = self.grant_sets.values().filter(|set| set.wrote).count();
+        let is_affected =
+            |set: &&mut GrantSetCache| set.trust == Trust::Proven && writers > usize::from(set.wrote);
+        let affected = self.grant_sets.values_mut().filter(is_affected);
+        let affected = affected.map(GrantSetCache::clear_backoff).count();
+        Action::Requeue(if affected > 0 { Duration::ZERO } else { wait })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::grant::{grouped, work_of};
+
+    const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
+    const WAIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_bucket_without_grants_is_forgotten_once_its_writes_are_old() {
+        let mut cache = BucketCache::default();
+        assert_eq!(cache.begin(&[], NOW), Some(Action::AwaitChange));
+        cache.writes.attempted(&None, &Some(Vec::new()), NOW);
+        assert_eq!(cache.begin(&[], NOW), Some(Action::Requeue(KEEP_HISTORY)));
+        assert_eq!(cache.begin(&[work_of("a", None).grant], NOW), None);
+    }
+
+    #[test]
+    fn lists_that_fail_are_tried_again_later_and_later() {
+        let mut cache = BucketCache::default();
+        for failures in 1..4 {
+            assert_eq!(
+                cache.list_failed("b"),
+                Action::Requeue(short_backoff(failures, "b"))
+            );
+        }
+        cache.begin(&[], NOW);
+        assert_eq!(cache.list_failed("b"), Action::Requeue(short_backoff(1, "b")));
+    }
+
+    #[test]
+    fn grants_whose_spec_cannot_be_used_are_reconciled_every_ten_minutes() {
+        let mut cache = BucketCache::default();
+        assert_eq!(cache.unusable_reported(false, true, "b"), RECHECK);
+        assert_eq!(cache.unusable_reported(true, true, "b"), RECHECK_UNUSABLE);
+        assert!(cache.unusable_reported(true, false, "b") <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_write_makes_the_other_groups_due_that_can_have_statements() {
+        use Trust::{Proven, Unknown};
+        // Whether each of two groups wrote, and what is known of their reads; then whether the bucket is due at once.
+        for (groups, at_once) in [
+            ([(false, Proven), (false, Proven)], false),
+            ([(true, Proven), (false, Proven)], true),
+            ([(true, Proven), (false, Unknown)], false),
+            ([(true, Proven), (true, Proven)], true),
+        ] {
+            let mut cache = BucketCache::default();
+            for (name, (wrote, trust)) in ["a", "b"].into_iter().zip(groups) {
+                let mut grant = work_of(name, None).grant;
+                grant.key.namespace = name.to_owned();
+                grant.identity = grant
+                    .spec
+                    .as_ref()
+                    .ok()
+                    .and_then(|spec| crate::core::identity::Identity::of(name, &spec.credentials));
+                let (sets, _) = grouped(vec![grant]);
+                let mut set = GrantSetCache::default();
+                (set.wrote, set.trust) = (wrote, trust);
+                cache.grant_sets.insert(sets.into_keys().next().unwrap(), set);
+            }
+            let expected = if at_once { Duration::ZERO } else { WAIT };
+            assert_eq!(cache.end(WAIT), Action::Requeue(expected), "{groups:?}");
+        }
+    }
+}
