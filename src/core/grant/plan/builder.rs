@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
+use super::ownership::{Evidence, may_have_landed};
 use super::types::{Change, GrantOutcome, GrantPlan, Plan, PlanInput};
 use crate::api::{AdoptionPolicy, EntryState, LEDGER_LIMIT, LedgerEntry};
 use crate::core::grant::{Desired, Disposition, GrantInput, OnDrift, Removal, WRITE_LIFE_SECONDS};
@@ -32,8 +33,7 @@ pub(super) struct StatementGroup<'a> {
     pub(super) added_by: BTreeSet<usize>,
     /// Whether it is in the document while one of its owners no longer desires it.
     pub(super) being_released: bool,
-    /// Whether it counts as foreign: no ledger proves that this identity has written it, and an entry records that it was
-    /// there before, or none that it was applied.
+    /// Whether it counts as foreign, by [`Evidence::is_pre_existing`].
     pub(super) pre_existing: bool,
 }
 
@@ -119,7 +119,7 @@ impl<'a> PlanBuilder<'a> {
             }
             let carried = self.is_carried(index);
             for entry in self.grants.get(index).into_iter().flat_map(|m| &m.ledger) {
-                let may_have_landed = self.may_have_landed(index, entry);
+                let may_have_landed = may_have_landed(entry, self.grants.get(index), &self.input);
                 let group = self.groups.entry(&entry.fingerprint).or_default();
                 group.entries.push((entry, may_have_landed));
                 if carried {
@@ -138,44 +138,16 @@ impl<'a> PlanBuilder<'a> {
             }
         }
         for group in self.groups.values_mut() {
-            let entries = &group.entries;
-            let live_text = |entry: &LedgerEntry| {
-                let document = self.input.document?;
-                let texts = group.live.iter().filter_map(|i| document.statements().get(*i));
-                Some(
-                    texts
-                        .map(|s| document.text_of(s))
-                        .any(|text| text == entry.statement),
-                )
+            let live = group.live.iter().filter_map(|i| found.get(*i));
+            let live = live.filter_map(|statement| Some(self.input.document?.text_of(statement)));
+            let evidence = Evidence {
+                entries: &group.entries,
+                live: live.collect(),
+                identity: self.input.identity,
+                shared_identity: self.input.shared_identity,
             };
-            // An unconfirmed write could have been made by another writer as well: only byte equality proves ownership.
-            let landed = |(e, may): &(&LedgerEntry, bool)| *may && live_text(e) == Some(true);
-            let intended_only =
-                !entries.is_empty() && entries.iter().all(|(e, _)| e.state == EntryState::Intended);
-            // A sibling may have found there, under another identity, what the operator has written.
-            let owned = |(e, _): &(&LedgerEntry, bool)| {
-                let own = e.identity.is_some() && e.identity.as_deref() == self.input.identity;
-                (own || !self.input.shared_identity) && e.state == EntryState::Applied && !e.pre_existing
-            };
-            group.pre_existing = if entries.iter().any(|e| landed(e) || owned(e)) {
-                false
-            } else {
-                entries.iter().any(|(e, _)| e.pre_existing) || intended_only || entries.is_empty()
-            };
+            group.pre_existing = evidence.is_pre_existing();
         }
-    }
-
-    /// Whether an entry is an intended write that can have placed the statement that is in the document now.
-    fn may_have_landed(&self, grant: usize, entry: &LedgerEntry) -> bool {
-        let unproven = self
-            .grants
-            .get(grant)
-            .is_some_and(|m| m.unproven.contains(&entry.fingerprint));
-        let explained = self
-            .input
-            .explained_by_others
-            .is_some_and(|others| others.contains(&entry.fingerprint));
-        entry.state == EntryState::Intended && !unproven && !explained
     }
 
     /// Returns `true` if no earlier write can still take effect. Only then is a statement that is absent removed for

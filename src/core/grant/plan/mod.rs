@@ -5,6 +5,7 @@
 
 mod builder;
 mod capacity;
+mod ownership;
 mod removal;
 mod types;
 
