@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::limits::LimitsFindings;
-use super::limits_checks::{described, rate};
-use super::probe_findings::{ProbeFindings, RevocationLag};
-use super::probe_step::LimitCase;
+use super::limits::checks::{described, rate};
+use super::probe::findings::{ProbeFindings, RevocationLag};
+use super::probe::step::LimitCase;
 use super::{
     AccessLogFacts, ConditionFindings, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts,
     SessionDates, SignatureAnswers,

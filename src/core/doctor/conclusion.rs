@@ -1,9 +1,9 @@
 //! The conclusion: which values to set, as far as what was seen decides them.
 
-use super::limits_checks::limits_settings;
+use super::limits::checks::limits_settings;
 use super::network::{better_variant, value_for};
 use super::public_policy::{is_open, policy_view};
-use super::ways_checks::chain_settings;
+use super::ways::checks::chain_settings;
 use super::{Facts, GrantFacts, RevocationLag, Service, Setting};
 use crate::api::{AccessMode, GrantWait, PassRoleStatement, PrincipalForm};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::check::Check;
-use super::probe_step::{ProbeAnswer, ProbeStep};
+use super::probe::step::{ProbeAnswer, ProbeStep};
 use super::waiting::{PATIENCE, RETRY_PAUSE, is_about_the_image, not_scored, pause_after};
 use crate::api::Grantee;
 use crate::core::error::CloudError;

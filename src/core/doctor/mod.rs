@@ -2,8 +2,6 @@
 //! to set. Nothing here calls anything.
 
 mod access_log;
-mod access_log_checks;
-mod access_log_reader;
 mod advice;
 mod answer_head;
 mod assumptions;
@@ -13,23 +11,16 @@ mod conclusion;
 mod deny_spelling;
 mod facts;
 mod forms;
-mod forms_checks;
 mod further_endpoints;
 mod job;
 mod limits;
-mod limits_checks;
 mod listed_keys;
 mod mask;
 mod name_answers;
 mod network;
 mod own_policy;
 mod pass_role;
-mod policy_form;
 mod probe;
-mod probe_checks;
-mod probe_findings;
-mod probe_sequence;
-mod probe_step;
 mod public_policy;
 mod questions;
 mod read_back;
@@ -41,11 +32,9 @@ mod short_names;
 mod signature_answers;
 mod waiting;
 mod ways;
-mod ways_checks;
-mod ways_findings;
 
 pub use access_log::AccessLog;
-pub use access_log_reader::parse_access_log;
+pub use access_log::reader::parse_access_log;
 pub use advice::missing_credentials;
 pub use answer_head::{AnswerFormat, AnswerHead, Answered};
 pub use assumptions::WrongAssumption;
@@ -55,17 +44,17 @@ pub use facts::{
     AccessLogFacts, BucketFacts, CredentialFacts, EndpointFacts, Facts, FormsFacts, GrantFacts, JobFacts,
     LimitsFacts, ListingFacts, ProbeFacts, Reachability, Service, TlsFault, VariantFacts, WaysFacts,
 };
+pub use forms::policy_form::{FormPlace, PolicyForm};
 pub use forms::{FormsFindings, FormsProbe, PairAnswers, PutAnswer};
 pub use limits::{BurstAnswers, CaseAnswer, LimitsFindings, LimitsProbe};
 pub use listed_keys::{KeyComparison, ListedKeys};
 pub use mask::Mask;
 pub use name_answers::NameAnswers;
 pub use own_policy::{PolicyVariant, own_policy};
-pub use policy_form::{FormPlace, PolicyForm};
 pub use probe::Probe;
-pub use probe_findings::{PassRoleFindings, ProbeFindings, RevocationLag};
-pub use probe_sequence::{FurtherQuestions, ProbeSequence};
-pub use probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
+pub use probe::findings::{PassRoleFindings, ProbeFindings, RevocationLag};
+pub use probe::sequence::{FurtherQuestions, ProbeSequence};
+pub use probe::step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
 pub use public_policy::is_open;
 pub use questions::{OtherAccount, OtherRegion, QuestionFacts};
 pub use read_back::{ReadBack, TwoReads};
@@ -74,4 +63,4 @@ pub use restore::{PreImage, Restoration, RestoreOutcome};
 pub use session_dates::{SESSION_DATES, SessionDates};
 pub use signature_answers::{CALL_DATES, SignatureAnswers};
 pub use ways::WaysProbe;
-pub use ways_findings::{ChainAnswer, ConditionFindings, WaysFindings};
+pub use ways::findings::{ChainAnswer, ConditionFindings, WaysFindings};

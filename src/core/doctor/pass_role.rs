@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::probe_findings::{PassRoleFindings, ProbeFindings};
-use super::probe_step::{ProbeAnswer, ProbeStep};
+use super::probe::findings::{PassRoleFindings, ProbeFindings};
+use super::probe::step::{ProbeAnswer, ProbeStep};
 use super::waiting::{PATIENCE, is_about_the_image, no_answer, not_scored, not_written, pause_after};
 use crate::api::Grantee;
 use crate::core::error::{CloudError, CloudErrorKind};

@@ -11,10 +11,7 @@ use super::facts::Facts;
 use super::mask::Mask;
 use super::restore::RestoreOutcome;
 use super::signature_answers::SignatureAnswers;
-use super::{
-    access_log_checks, bucket, conclusion, forms_checks, further_endpoints, job, limits_checks, network,
-    probe_checks, ways_checks,
-};
+use super::{access_log, bucket, conclusion, forms, further_endpoints, job, limits, network, probe, ways};
 
 /// All checks and the conclusion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,20 +42,20 @@ impl DoctorReport {
         checks.extend(job::listing_checks(facts));
         checks.extend(facts.questions.checks());
         if let Some(probe) = &facts.probe {
-            checks.extend(probe_checks::probe_checks(probe, facts.grant.as_ref()));
+            checks.extend(probe::checks::probe_checks(probe, facts.grant.as_ref()));
         }
         if let Some(log) = &facts.access_log {
             let grantee = facts.grant.as_ref().map(|grant| &grant.spec.grantee);
-            checks.extend(access_log_checks::access_log_checks(log, grantee));
+            checks.extend(access_log::checks::access_log_checks(log, grantee));
         }
         if let Some(limits) = &facts.limits {
-            checks.extend(limits_checks::limits_checks(limits));
+            checks.extend(limits::checks::limits_checks(limits));
         }
         if let Some(ways) = &facts.ways {
-            checks.extend(ways_checks::ways_checks(ways));
+            checks.extend(ways::checks::ways_checks(ways));
         }
         if let Some(forms) = &facts.forms {
-            checks.extend(forms_checks::forms_checks(forms));
+            checks.extend(forms::checks::forms_checks(forms));
         }
         Self {
             checks,
@@ -70,7 +67,7 @@ impl DoctorReport {
     /// Returns the report about putting a policy back.
     pub fn of_restoration(outcome: &RestoreOutcome, file: &str) -> Self {
         Self {
-            checks: vec![probe_checks::restore_check(outcome, file)],
+            checks: vec![probe::checks::restore_check(outcome, file)],
             conclusion: Vec::new(),
             wrong_assumptions: Vec::new(),
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::probe_findings::RevocationLag;
-use super::probe_step::{ProbeAnswer, ProbeStep};
+use super::probe::findings::RevocationLag;
+use super::probe::step::{ProbeAnswer, ProbeStep};
 use super::waiting::{PATIENCE, is_about_the_image, not_scored, pause_after};
 
 /// Decides which step is next, after the last score.

@@ -43,7 +43,7 @@ pub enum PolicyForm {
 
 impl PolicyForm {
     /// All forms; the usual one first.
-    pub(super) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Usual,
         Self::Sid,
         Self::UnknownMember,
@@ -59,7 +59,7 @@ impl PolicyForm {
     ];
 
     /// Name of the check, and what is asked about.
-    pub(super) fn described(self) -> (&'static str, &'static str) {
+    pub(crate) fn described(self) -> (&'static str, &'static str) {
         match self {
             Self::Usual => ("forms-usual", "a policy of the usual form"),
             Self::Sid => ("forms-sid", "a statement with a Sid"),
@@ -84,7 +84,7 @@ impl PolicyForm {
 
     /// What the documentation says, and whether OSS accepts the form by it; `None` if no page says so, or two contradict each
     /// other.
-    pub(super) fn documented(self) -> Option<(&'static str, bool)> {
+    pub(crate) fn documented(self) -> Option<(&'static str, bool)> {
         match self {
             Self::Usual | Self::Sid | Self::UnknownMember | Self::LongStatement => None,
             Self::EmptyStatement | Self::StatementAsObject => {
@@ -100,7 +100,7 @@ impl PolicyForm {
     }
 
     /// Returns the policy.
-    pub(super) fn text(self, place: &FormPlace) -> String {
+    pub(crate) fn text(self, place: &FormPlace) -> String {
         let key = |key: &str| vec![key.to_owned()];
         let deny = |name: &str, more: &str| place.statement("Deny", &key(name), more);
         match self {
@@ -146,7 +146,7 @@ pub struct FormPlace {
 
 impl FormPlace {
     /// Returns a policy of the usual form, whose text differs from all others by the name.
-    pub(super) fn named(&self, name: &str) -> String {
+    pub(crate) fn named(&self, name: &str) -> String {
         of_list(&[self.statement("Deny", &[name.to_owned()], "")])
     }
 

@@ -1,13 +1,13 @@
 //! The questions of a probe in their order: access first, then reading the policy back, the spelling of a Deny, if it is asked for,
 //! the `ram:PassRole` statement, if it is allowed, and the end of access, if it is asked for.
 
-use super::deny_spelling::{DenyFindings, DenyProbe};
-use super::pass_role::PassRoleProbe;
-use super::probe::Probe;
-use super::probe_findings::ProbeFindings;
-use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
-use super::read_back::ReadBack;
-use super::revocation::RevocationProbe;
+use crate::core::doctor::deny_spelling::{DenyFindings, DenyProbe};
+use crate::core::doctor::pass_role::PassRoleProbe;
+use crate::core::doctor::probe::Probe;
+use crate::core::doctor::probe::findings::ProbeFindings;
+use crate::core::doctor::probe::step::{ProbeAnswer, ProbePlan, ProbeStep};
+use crate::core::doctor::read_back::ReadBack;
+use crate::core::doctor::revocation::RevocationProbe;
 
 /// Which questions follow that of access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

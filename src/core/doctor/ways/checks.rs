@@ -1,13 +1,13 @@
 //! Checks of the probe of other ways to access: the role chain of the job, the statement with conditions, the price, and whether
 //! the policy is back.
 
-use super::probe_checks::{billed_check, restore_check, stopped_check};
-use super::ways_findings::{ChainAnswer, ConditionFindings, WaysFindings};
-use super::{Check, Setting, WaysFacts};
 use crate::api::RoleType;
+use crate::core::doctor::probe::checks::{billed_check, restore_check, stopped_check};
+use crate::core::doctor::ways::findings::{ChainAnswer, ConditionFindings, WaysFindings};
+use crate::core::doctor::{Check, Setting, WaysFacts};
 
 /// All checks of other ways.
-pub(super) fn ways_checks(ways: &WaysFacts) -> Vec<Check> {
+pub(crate) fn ways_checks(ways: &WaysFacts) -> Vec<Check> {
     let found = &ways.findings;
     let mut checks: Vec<Check> = chain_check(found).into_iter().collect();
     checks.extend(found.conditions.as_ref().map(conditions_check));
@@ -97,7 +97,7 @@ fn conditions_check(found: &ConditionFindings) -> Check {
 }
 
 /// The value of `access.mode` of a job with a role chain, by the answers.
-pub(super) fn chain_settings(found: Option<&WaysFindings>) -> Vec<Setting> {
+pub(crate) fn chain_settings(found: Option<&WaysFindings>) -> Vec<Setting> {
     let setting = |confirmed, why| Setting::new("access.mode", "RoleChain", confirmed, why);
     let chains = found.map_or(&[][..], |found| found.chains.as_slice());
     let Some(given) = chains.first() else {

@@ -2,15 +2,18 @@
 //! once, and to a write by the account of the project. This module decides the next step; the policy goes back afterwards in any
 //! case.
 
+pub(super) mod checks;
+pub(super) mod policy_form;
+
 use std::collections::VecDeque;
 
 use serde::Serialize;
 
 use super::answer_head::AnswerHead;
 use super::answer_head::Answered;
-use super::policy_form::{FormPlace, PolicyForm};
-use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
+use super::probe::step::{ProbeAnswer, ProbePlan, ProbeStep, PutResult, PutStep};
 use crate::core::error::{CloudError, CloudErrorKind};
+use policy_form::{FormPlace, PolicyForm};
 
 /// How often two writes are sent at once, unless one of them is refused before: they need not meet.
 const PAIRS: usize = 3;

@@ -1,12 +1,14 @@
 //! The questions that only many billed calls answer: with which errors IMM refuses calls, and how it throttles them. This
 //! module decides the next step; the policy goes back afterwards in any case.
 
+pub(super) mod checks;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::probe_step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
+use super::probe::step::{LimitCase, ProbeAnswer, ProbePlan, ProbeStep};
 use super::waiting::{
     CALLS_OF_WAITING, MOST_TRIES, PATIENCE, RETRY_PAUSE, is_about_the_image, not_written, pause_after,
 };

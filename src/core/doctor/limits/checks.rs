@@ -1,14 +1,14 @@
 //! Checks of the probe of the limits: one for each kind of answer, its price, and whether the policy is back.
 
-use super::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
-use super::probe_checks::{billed_check, restore_check, stopped_check};
-use super::probe_step::LimitCase;
-use super::{Check, LimitsFacts, Setting};
 use crate::api::FailureAction;
 use crate::core::condition_builder::counted;
+use crate::core::doctor::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
+use crate::core::doctor::probe::checks::{billed_check, restore_check, stopped_check};
+use crate::core::doctor::probe::step::LimitCase;
+use crate::core::doctor::{Check, LimitsFacts, Setting};
 
 /// All checks of the limits.
-pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
+pub(crate) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
     let found = &limits.findings;
     let mut checks: Vec<Check> = found.answers.iter().map(answer_check).collect();
     let needs = |name, question, needed: Option<u32>| {
@@ -50,7 +50,7 @@ pub(super) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {
 }
 
 /// The values that follow from the answers.
-pub(super) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
+pub(crate) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
     let mut settings = Vec::new();
     let unknown: Vec<&str> = found
         .answers
@@ -83,7 +83,7 @@ pub(super) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
 }
 
 /// Name and meaning of a case.
-pub(super) fn described(case: &LimitCase) -> (&'static str, String) {
+pub(crate) fn described(case: &LimitCase) -> (&'static str, String) {
     match case {
         LimitCase::MissingProject => (
             "limits-missing-project",
@@ -135,7 +135,7 @@ fn answer_check(answer: &CaseAnswer) -> Check {
 }
 
 /// A limit of a project as text.
-pub(super) fn rate(limit: u32) -> String {
+pub(crate) fn rate(limit: u32) -> String {
     format!("{} per second", counted(limit, "request"))
 }
 

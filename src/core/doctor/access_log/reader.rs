@@ -8,7 +8,7 @@ use serde::Deserializer;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::access_log::{AccessLog, FIELD, csv_fields};
+use crate::core::doctor::access_log::{AccessLog, FIELD, csv_fields};
 
 /// Largest entry that is read: one of OSS has some KiB.
 const MOST_ENTRY_BYTES: usize = 256 * 1024;

@@ -1,12 +1,12 @@
 //! Checks of an access log, and what follows from it for the grantee.
 
-use super::access_log::{AccessLog, MOST_SESSIONS, READS_OF_FIXED_SESSION};
-use super::{AccessLogFacts, Check};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::condition_builder::counted;
+use crate::core::doctor::access_log::{AccessLog, MOST_SESSIONS, READS_OF_FIXED_SESSION};
+use crate::core::doctor::{AccessLogFacts, Check};
 
 /// All checks of an access log.
-pub(super) fn access_log_checks(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Vec<Check> {
+pub(crate) fn access_log_checks(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Vec<Check> {
     let log = &facts.log;
     let mut checks = vec![content_check(facts)];
     if log.reads() == 0 {

@@ -1,16 +1,16 @@
 //! Checks of the probe of unusual policies: one for each form, for the other account, for two writes at once, and whether the
 //! policy is back.
 
-use super::forms::{FormsFindings, PairAnswers, PutAnswer};
-use super::policy_form::PolicyForm;
-use super::probe_checks::{restore_check, stopped_check};
-use super::{Check, FormsFacts};
+use crate::core::doctor::forms::policy_form::PolicyForm;
+use crate::core::doctor::forms::{FormsFindings, PairAnswers, PutAnswer};
+use crate::core::doctor::probe::checks::{restore_check, stopped_check};
+use crate::core::doctor::{Check, FormsFacts};
 
 /// What to do about an answer that the operator takes for another one.
 const REPORT: &str = "report this line in an issue, because the operator does not expect this answer";
 
 /// All checks of unusual policies.
-pub(super) fn forms_checks(forms: &FormsFacts) -> Vec<Check> {
+pub(crate) fn forms_checks(forms: &FormsFacts) -> Vec<Check> {
     let found = &forms.findings;
     let mut checks: Vec<Check> = found
         .answers

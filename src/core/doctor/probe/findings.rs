@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::deny_spelling::DenyFindings;
-use super::read_back::ReadBack;
 use crate::api::Grantee;
+use crate::core::doctor::deny_spelling::DenyFindings;
+use crate::core::doctor::read_back::ReadBack;
 
 /// Least value of `settleSeconds` that a measurement leads to: one measurement shows no maximum.
 const LEAST_SETTLE_SECONDS: u64 = 10;

@@ -1,13 +1,15 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
-use super::deny_spelling::deny_check;
-use super::public_policy::{is_open, policy_view};
-use super::{Check, GrantFacts, PassRoleFindings, ProbeFacts, ReadBack, RestoreOutcome, RevocationLag};
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::condition_builder::counted;
+use crate::core::doctor::deny_spelling::deny_check;
+use crate::core::doctor::public_policy::{is_open, policy_view};
+use crate::core::doctor::{
+    Check, GrantFacts, PassRoleFindings, ProbeFacts, ReadBack, RestoreOutcome, RevocationLag,
+};
 
 /// All checks of a probe.
-pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
+pub(crate) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Vec<Check> {
     let found = &probe.findings;
     let mut checks = Vec::new();
     if let Some(public) = found.session_wildcard_is_public {
@@ -48,13 +50,13 @@ pub(super) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Ve
 }
 
 /// The check of a probe that ended early.
-pub(super) fn stopped_check(why: Option<&String>) -> Option<Check> {
+pub(crate) fn stopped_check(why: Option<&String>) -> Option<Check> {
     let change = "correct the cause, then run the probe again";
     why.map(|why| Check::warning("probe-ended-early", why.clone(), change))
 }
 
 /// The check of the price of a probe.
-pub(super) fn billed_check(billed: u32) -> Check {
+pub(crate) fn billed_check(billed: u32) -> Check {
     Check::ok(
         "probe-billed-calls",
         format!(
@@ -178,7 +180,7 @@ fn describe(grantee: &Grantee) -> String {
 }
 
 /// The check of the policy after a probe.
-pub(super) fn restore_check(outcome: &RestoreOutcome, file: &str) -> Check {
+pub(crate) fn restore_check(outcome: &RestoreOutcome, file: &str) -> Check {
     let name = "probe-policy-restored";
     match outcome {
         RestoreOutcome::Restored => Check::ok(name, "the policy is byte for byte the one from before"),

@@ -2,17 +2,20 @@
 //! bucket policy, and is a statement with conditions on the network a grant that does not count as public? This module decides the
 //! next step; the policy goes back afterwards in any case.
 
+pub(super) mod checks;
+pub(super) mod findings;
+
 use std::time::Duration;
 
 use super::limits::status_and_code;
-use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
+use super::probe::step::{ProbeAnswer, ProbePlan, ProbeStep};
 use super::waiting::{
     MOST_TRIES, PATIENCE, RETRY_PAUSE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, not_scored,
     not_written,
 };
-use super::ways_findings::{ChainAnswer, ConditionFindings, WaysFindings};
 use crate::api::{Grantee, RoleChain, RoleType};
 use crate::core::error::{CloudError, CloudErrorKind};
+use findings::{ChainAnswer, ConditionFindings, WaysFindings};
 
 /// First pause of the wait for the statement with conditions. Each one is as long as the time until then and this one together.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);

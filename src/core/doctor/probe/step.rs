@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::answer_head::Answered;
-use super::read_back::ReadBack;
 use crate::api::{Grantee, RoleChain};
+use crate::core::doctor::answer_head::Answered;
+use crate::core::doctor::read_back::ReadBack;
 use crate::core::error::CloudError;
 
 /// A bucket that does not exist.

@@ -1,16 +1,21 @@
 //! The questions that only a write or a billed call answers: which principal OSS accepts, how it compares the role, and how soon
 //! it enforces a policy. This module decides the next step; the policy goes back afterwards in any case.
 
+pub(super) mod checks;
+pub(super) mod findings;
+pub(super) mod sequence;
+pub(super) mod step;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::probe_findings::ProbeFindings;
-use super::probe_step::{ProbeAnswer, ProbePlan, ProbeStep};
 use super::waiting::{
     PATIENCE, SCORED_WITHOUT_STATEMENT, is_about_the_image, no_answer, not_scored, not_written, pause_after,
 };
 use crate::api::{Grantee, PrincipalForm};
 use crate::core::error::{CloudError, CloudErrorKind};
+use findings::ProbeFindings;
+use step::{ProbeAnswer, ProbePlan, ProbeStep};
 
 /// Decides which step is next.
 #[derive(Clone, Debug)]
