@@ -276,6 +276,12 @@ mod tests {
         let same_size = document(&[&large, &other]);
         let entries = [&removing(OURS), &intended(&other)];
         assert!(CheckedPolicy::of("b", Some(after.as_bytes()), &same_size, &entries).is_ok());
+        let most = POLICY_LIMIT - document(&[r#"{"Sid":""}"#, OURS]).len();
+        for (filler, expected) in [(most, Ok(())), (most + 1, Err(PlanFault::Size))] {
+            let sid = format!(r#"{{"Sid":"{}"}}"#, "x".repeat(filler));
+            let (before, after) = (document(&[&sid]), document(&[&sid, OURS]));
+            assert_eq!(check(&before, &after, &intended(OURS)), expected, "{filler}");
+        }
     }
 
     #[test]

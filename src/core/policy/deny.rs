@@ -270,7 +270,11 @@ mod tests {
             assert_eq!(denies(&["pics/p/"], &[statement]).verdict, expected, "{effect}");
         }
         let allow = r#"{"Effect":"Allow","Action":"*","Principal":"*","Resource":"*"}"#.to_owned();
-        assert_eq!(denies(&["pics/"], &[allow, "7".to_owned()]).verdict, NoDeny);
+        let named = allow.replace('}', r#","Sid":"Exception to the Deny"}"#);
+        assert_eq!(
+            denies(&["pics/"], &[allow, named, "7".to_owned()]).verdict,
+            NoDeny
+        );
     }
 
     #[test]

@@ -242,3 +242,55 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
         deserializer.deserialize_map(Collect)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every choice of statements to remove from a document with spaces, with and without statements to add.
+    #[test]
+    fn exactly_the_given_statements_are_removed_and_all_others_keep_their_bytes() {
+        let texts = [
+            r#"{"Sid": "a"}"#,
+            r#"{"Sid":"b"}"#,
+            r#"{ "Sid":"c"}"#,
+            r#"{"Sid":"d" }"#,
+        ];
+        let text = format!(
+            "{{\"Statement\": [\n {}\n ], \"Version\":\"1\"}}",
+            texts.join(" ,\n ")
+        );
+        let document = Document::parse(text.as_bytes()).unwrap();
+        for choice in 0..16 {
+            let (remove, kept): (Vec<usize>, Vec<usize>) =
+                (0..4).partition(|index| (choice >> index) & 1 == 1);
+            for add in [
+                Vec::new(),
+                vec![r#"{"Sid":"e"}"#.to_owned(), r#"{"Sid":"f"}"#.to_owned()],
+            ] {
+                let expected: Vec<&str> = kept.iter().map(|index| texts[*index]).collect();
+                let expected = [expected, add.iter().map(String::as_str).collect()].concat();
+                let Some(new) = document.splice(&remove, &add) else {
+                    assert!(expected.is_empty());
+                    continue;
+                };
+                assert!(new.starts_with("{\"Statement\": [") && new.ends_with("\n ], \"Version\":\"1\"}"));
+                let again = Document::parse(new.as_bytes()).unwrap();
+                let found: Vec<&str> = again.statements().iter().map(|s| again.text_of(s)).collect();
+                assert_eq!(found, expected, "{remove:?} {new}");
+                // What was added is removed without a trace, unless something was removed with it.
+                let added: Vec<usize> = (kept.len()..expected.len()).collect();
+                if remove.is_empty() && !add.is_empty() {
+                    assert_eq!(again.splice(&added, &[]).as_deref(), Some(document.text()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_document_has_only_the_given_statements() {
+        assert_eq!(Document::new_document(&[]), None);
+        let new = Document::new_document(&["{}".to_owned(), "7".to_owned()]);
+        assert_eq!(new.as_deref(), Some(r#"{"Version":"1","Statement":[{},7]}"#));
+    }
+}

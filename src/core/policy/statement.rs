@@ -322,3 +322,42 @@ fn hash(canonical: &BTreeMap<String, Value>) -> String {
         sha256(serde_json::to_string(canonical).unwrap_or_default())
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duplicate_member_is_found_at_any_depth_and_a_colon_in_a_text_is_none() {
+        for (text, strict) in [
+            (r#"{"Sid":"a:b","Effect":"Allow"}"#, true),
+            (r#"{"Sid":"a\":\"b","Effect":"Allow"}"#, true),
+            (r#"{"Sid":"a\\","Effect":"Allow"}"#, true),
+            (r#"{"a:b":{"c":[{"d":":"}]}}"#, true),
+            (r#"{"Sid":"a","Sid":"a"}"#, false),
+            (r#"{"Sid":"a\\","Sid":"a\\"}"#, false),
+            (r#"{"Sid":"\"","Sid":":"}"#, false),
+            (r#"{"Condition":{"a":["b"],"a":["b"]}}"#, false),
+            (r#"{"a":[{"b":1,"b":1}]}"#, false),
+            (r#"["Sid"]"#, false),
+            ("{", false),
+        ] {
+            assert_eq!(parse_strictly(text).is_some(), strict, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_a_text_or_a_list_of_texts() {
+        for (value, expected) in [
+            (json!("a"), Some(vec!["a"])),
+            (json!(["a", "b"]), Some(vec!["a", "b"])),
+            (json!([]), Some(Vec::new())),
+            (json!(["a", 7]), None),
+            (json!(7), None),
+            (json!({"a": "b"}), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(texts(&value), expected, "{value}");
+        }
+    }
+}
