@@ -1,7 +1,7 @@
 //! The forms of the principal: what is rendered, what a ledger entry proves, and which copies are removed.
 
 use imm_operator::api::{EntryState, Grantee, OssAction};
-use imm_operator::core::grant::Removal;
+use imm_operator::core::grant::{GrantOutcome, Removal, plan};
 use imm_operator::core::policy::{
     Statement, access_statement, is_plausible, names_grantee, pass_role_statement, readers,
 };
@@ -96,6 +96,10 @@ fn of_an_account_or_a_session_only_a_copy_with_the_same_bytes_is_removed() {
             let text = format!(r#"{{"Version":"1","Statement":[{live}]}}"#);
             let mut grants = [member("a", wants(&[]), vec![entry(&ours, EntryState::Applied)])];
             leave(&mut grants, Removal::Delete);
+            let seen = document(&text);
+            let outcome = plan(scene(Some(&seen)), &grants).grants[0].outcome.clone();
+            let released = outcome == GrantOutcome::Released { residual: 1 };
+            assert_eq!(released, !gone, "{outcome:?} {live}");
             let left = apply_plans(Some(&text), &mut grants);
             assert_eq!(left.is_none(), gone, "{live}");
             assert!(grants[0].ledger.is_empty());

@@ -166,6 +166,17 @@ mod tests {
         assert!(is_backing_off(on_present(Some(&backoff), day, hours(2)).as_ref()));
         let end = backoff.hold_until.as_ref().unwrap().0;
         assert_eq!(backoff_left(Some(&backoff), end), None, "the wait is over");
+        let unused = RepeatedDrift {
+            level: 0,
+            ..backoff.clone()
+        };
+        assert_eq!(backoff_left(Some(&unused), start), None, "no backoff, no wait");
+        backoff.hold_until = Some(whole_seconds(hours(6)));
+        assert_eq!(
+            backoff_left(Some(&backoff), start),
+            Some(Duration::from_secs(6 * 3_600)),
+            "the longest"
+        );
         backoff.hold_until = Some(whole_seconds(hours(7)));
         assert_eq!(backoff_left(Some(&backoff), start), None);
         assert_eq!(

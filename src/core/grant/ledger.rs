@@ -183,4 +183,16 @@ mod tests {
         let merged = merge_ledger(None, &decoded, texts(&stored)).unwrap();
         assert_eq!(serde_json::to_value(merged).unwrap(), json!(stored));
     }
+
+    #[test]
+    fn a_member_of_another_version_is_written_back_once() {
+        let grantee: Grantee = serde_json::from_value(json!({"accountUID": "12345"})).unwrap();
+        let own = access_statement("pics", "65432", &grantee, &[OssAction::GetObject], &[]);
+        let mut stored = entry(&own.text, &own.fingerprint);
+        stored["approvedBy"] = json!("owner");
+        let (verified, _) = split_ledger(Some("pics"), vec![stored.clone()]);
+        assert_eq!(verified[0].other.len(), 1);
+        let merged = merge_ledger(Some("pics"), &verified, texts(&[stored])).unwrap();
+        assert_eq!(merged[0].get().matches("approvedBy").count(), 1);
+    }
 }

@@ -259,6 +259,8 @@ mod tests {
         };
         assert_eq!(check(EntryState::Intended, 60), Some(55));
         assert_eq!(check(EntryState::Removing, 3), Some(3));
+        assert_eq!(check(EntryState::Intended, 6), Some(1));
+        assert_eq!(check(EntryState::Intended, 5), Some(5), "the first check is now");
         assert_eq!(check(EntryState::Intended, 0), None);
         assert_eq!(check(EntryState::Applied, 60), None);
     }

@@ -204,12 +204,17 @@ mod tests {
 
         rejected.record(&[bad, good], &[], &rejection());
         assert_eq!(rejected.error_of(bad), None, "it may be the other one");
+        assert_eq!(rejected.own_error_of(bad), None);
         assert_eq!(rejected.held_back(&all, &writes), [true, true, false, true]);
         let writes = plan(&[(1, 0), (1, 0), (0, 0), (1, 0)]);
         assert_eq!(rejected.held_back(&all, &writes), [false, true, false, true]);
         rejected.record(&[bad], &[good], &rejection());
         assert_eq!(rejected.error_of(bad), Some(&rejection()));
-        assert_eq!(rejected.error_of(good), None);
+        assert_eq!(rejected.own_error_of(bad), Some(&rejection()));
+        assert_eq!(
+            (rejected.error_of(good), rejected.own_error_of(good)),
+            (None, None)
+        );
         let writes = plan(&[(0, 0), (1, 0), (0, 0), (1, 0)]);
         assert_eq!(rejected.held_back(&all, &writes), [false, false, false, true]);
         rejected.accepted("good");
@@ -274,7 +279,10 @@ mod tests {
             } else {
                 bad.reconcile_at = Some(edit.to_string());
             }
-            assert_eq!(rejected.error_of(&bad), None);
+            assert_eq!(
+                (rejected.error_of(&bad), rejected.own_error_of(&bad)),
+                (None, None)
+            );
             let all = [&bad, &good, &other];
             let held = rejected.held_back(&all, &writes);
             let turn = held.iter().position(|held| !held).unwrap();
@@ -371,5 +379,22 @@ mod tests {
         assert_eq!(rejected.nothing_written(&[all[0]], &all), 2);
         rejected.written();
         assert_eq!(rejected.nothing_written(&[all[1]], &all), 1);
+    }
+
+    #[test]
+    fn additions_that_wait_have_their_turns_in_the_order_in_which_they_began_to_wait() {
+        let [mut bad, later, sooner] =
+            ["bad", "later", "sooner"].map(|name| GrantObject::bare("media", name));
+        let mut rejected = RejectedAdditions::default();
+        rejected.record(&[&bad], &[], &rejection());
+        bad.generation += 1;
+        let all = [&bad, &later, &sooner];
+        let first = rejected.held_back(&all, &plan(&[(1, 0), (0, 0), (1, 0)]));
+        assert_eq!(first, [false, false, true]);
+        let second = rejected.held_back(&all, &plan(&[(1, 0), (1, 0), (1, 0)]));
+        assert_eq!(second, [false, true, true]);
+        rejected.record(&[&bad], &[&later, &sooner], &rejection());
+        let third = rejected.held_back(&all, &plan(&[(0, 0), (1, 0), (1, 0)]));
+        assert_eq!(third, [false, true, false]);
     }
 }

@@ -102,3 +102,35 @@ pub struct Observation {
     /// Repeated removals after this reconcile.
     pub repeated_drift: Option<RepeatedDrift>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::error::CloudErrorKind;
+
+    #[test]
+    fn a_plan_ends_if_the_policy_could_not_be_read_for_a_cause_that_will_not_pass() {
+        let failed = |kind| GrantState::CloudFailed(CloudError::new(kind, "Code"));
+        for (state, expected) in [
+            (GrantState::CredentialsFailed(CredentialsError::NotFound), true),
+            (
+                GrantState::CredentialsFailed(CredentialsError::Unavailable),
+                false,
+            ),
+            (failed(CloudErrorKind::AccessDenied), true),
+            (failed(CloudErrorKind::Throttled), false),
+            (GrantState::PolicyUnreadable(PolicyParseError::NotUtf8), true),
+            (GrantState::WriteConflict, false),
+            (GrantState::Suspended, false),
+        ] {
+            assert_eq!(state.ends_preview(), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_released_grant_leaves_statements() {
+        let released = GrantState::Planned(GrantOutcome::Released { residual: 2 });
+        assert_eq!(released.residual(), 2);
+        assert_eq!(GrantState::Planned(GrantOutcome::Applied).residual(), 0);
+    }
+}

@@ -177,6 +177,8 @@ mod tests {
             vec![json!({"a": 1}); 100_000],
             entry()
         ]));
+        assert!(!kept.is_empty());
         assert_eq!(Value::from(kept), json!([null, null, null, entry()]));
+        assert!(ledger(&json!([])).is_empty());
     }
 }

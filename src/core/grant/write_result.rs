@@ -145,7 +145,7 @@ pub fn apply_failed(
 mod tests {
     use super::*;
     use crate::api::{EntryState, WriteReason};
-    use crate::core::grant::{GrantInput, GrantOutcome, PlanInput, plan, work_of};
+    use crate::core::grant::{GrantInput, GrantOutcome, GrantPlan, PlanInput, plan, work_of};
 
     const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -165,6 +165,15 @@ mod tests {
 
     fn fail(batch: &mut [GrantWork], kind: CloudErrorKind, rejected: &mut RejectedAdditions) -> bool {
         let plan = planned(batch);
+        fail_plan(batch, &plan, kind, rejected)
+    }
+
+    fn fail_plan(
+        batch: &mut [GrantWork],
+        plan: &Plan,
+        kind: CloudErrorKind,
+        rejected: &mut RejectedAdditions,
+    ) -> bool {
         let error = CloudError::new(kind, "Code");
         let failure = FailedWrite {
             error: &error,
@@ -172,7 +181,7 @@ mod tests {
             public_refused: false,
         };
         let mut writes = WriteHistory::default();
-        let plan_again = apply_failed(batch, &plan, failure, &mut writes, rejected, NOW);
+        let plan_again = apply_failed(batch, plan, failure, &mut writes, rejected, NOW);
         assert_eq!(writes.unsettled().is_some(), !error.had_no_effect(), "{kind:?}");
         plan_again
     }
@@ -243,6 +252,73 @@ mod tests {
         assert_eq!(batch[1].outcome, Some(GrantState::CloudFailed(earlier)));
         assert_eq!(batch[1].unaffected, Some(GrantOutcome::Carried));
         assert_eq!(batch[0].unaffected, None);
+    }
+
+    #[test]
+    fn an_unanswered_write_counts_as_sent_whatever_its_ledger_says_and_a_rejected_one_does_not() {
+        for (kind, unproven) in [
+            (CloudErrorKind::Unanswered, 0),
+            (CloudErrorKind::PolicyRejected, 1),
+        ] {
+            let mut batch = [work_of("a", None)];
+            let plan = planned(&mut batch);
+            let error = CloudError::new(kind, "Code");
+            let failure = FailedWrite {
+                error: &error,
+                no_effect: error.had_no_effect(),
+                public_refused: false,
+            };
+            let (mut writes, mut rejected) = (WriteHistory::default(), RejectedAdditions::default());
+            apply_failed(&mut batch, &plan, failure, &mut writes, &mut rejected, NOW);
+            let mut stored = batch[0].grant.clone();
+            stored.status.owned[0].unsettled_until = None;
+            assert_eq!(writes.unproven_intents(&stored, NOW).len(), unproven, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_planned_again_after_a_refusal_as_public_and_if_no_grant_is_to_blame() {
+        let mut batch = [work_of("a", None)];
+        let blamed = planned(&mut batch);
+        let mut nobody = blamed.clone();
+        nobody.grants[0].added = 0;
+        let error = CloudError::new(CloudErrorKind::AccessDenied, "Code");
+        for (plan, public_refused, again) in [
+            (&blamed, false, false),
+            (&blamed, true, true),
+            (&nobody, false, true),
+        ] {
+            let failure = FailedWrite {
+                error: &error,
+                no_effect: true,
+                public_refused,
+            };
+            let (mut writes, mut rejected) = (WriteHistory::default(), RejectedAdditions::default());
+            let found = apply_failed(&mut batch, plan, failure, &mut writes, &mut rejected, NOW);
+            assert_eq!(found, again, "{public_refused}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_fit_beside_a_rejected_addition_is_planned_again() {
+        for (outcome, expected) in [
+            (GrantOutcome::TooLarge { needed: 2, free: 1 }, true),
+            (GrantOutcome::Applied, false),
+        ] {
+            let mut batch = [work_of("new", None), work_of("other", Some(EntryState::Applied))];
+            let mut plan = planned(&mut batch);
+            plan.grants[1] = GrantPlan {
+                ledger: batch[1].input.ledger.clone(),
+                outcome: outcome.clone(),
+                added: 0,
+                removed: 0,
+                missing: 0,
+            };
+            let mut rejected = RejectedAdditions::default();
+            let again = fail_plan(&mut batch, &plan, CloudErrorKind::PolicyRejected, &mut rejected);
+            assert_eq!(again, expected, "{outcome:?}");
+            assert_eq!(batch[1].unaffected, Some(outcome));
+        }
     }
 
     #[test]

@@ -61,6 +61,37 @@ fn the_operator_looks_for_no_statement_that_it_has_not_written() {
         !removes_nothing(&grant, false),
         "it also reports which access remains"
     );
+    grant.status.owned.clear();
+    assert!(removes_nothing(&grant, false) && removes_nothing(&grant, true));
     grant.deleting = false;
     assert!(!removes_nothing(&grant, true));
+}
+
+#[test]
+fn only_a_deleted_grant_owns_nothing_and_only_once_its_stored_ledger_is_empty() {
+    for (deleting, owned, expected) in [
+        (true, None, true),
+        (true, Some(EntryState::Intended), false),
+        (false, None, false),
+        (false, Some(EntryState::Applied), false),
+    ] {
+        let mut work = work_of("a", owned);
+        work.grant.deleting = deleting;
+        assert_eq!(work.owns_nothing(), expected, "{deleting} {owned:?}");
+    }
+}
+
+#[test]
+fn a_policy_was_written_for_a_grant_if_a_statement_was_added_or_removed_or_a_late_write_was_seen() {
+    let changes: [fn(&mut GrantWork); 3] = [
+        |work| work.added = 1,
+        |work| work.removed = 1,
+        |work| work.late_write_seen = true,
+    ];
+    assert!(!work_of("a", Some(EntryState::Applied)).was_written());
+    for change in changes {
+        let mut work = work_of("a", None);
+        change(&mut work);
+        assert!(work.was_written());
+    }
 }
