@@ -187,7 +187,12 @@ mod tests {
         assert!(next_repeat(&new, None, at(699)).is_some());
         assert_eq!(next_repeat(&new, None, at(700)), None, "the grant is old");
         assert_eq!(next_repeat(&grant(&json!({})), None, at(120)), None);
-        for (drift, repeated) in [("00:01:39", false), ("00:00:30", true), ("00:01:41", true)] {
+        for (drift, repeated) in [
+            ("00:01:41", true),
+            ("00:01:40", false),
+            ("00:00:40", false),
+            ("00:00:39", true),
+        ] {
             let drift =
                 json!({"time": format!("1970-01-01T{drift}Z"), "kind": "StatementRemoved", "count": 1});
             let restored = grant(&json!({"policy": policy, "lastDrift": drift}));
@@ -204,8 +209,34 @@ mod tests {
         };
         assert_eq!(waits_until(Some(&wait(150)), at(100)), Some(at(150)));
         assert_eq!(waits_until(Some(&wait(100)), at(100)), None);
+        assert_eq!(waits_until(Some(&wait(220)), at(100)), Some(at(220)));
         assert_eq!(waits_until(Some(&wait(221)), at(100)), None);
         assert_eq!(waits_until(None, at(100)), None);
+    }
+
+    #[test]
+    fn the_messages_of_a_wait_name_the_grant_and_what_is_waited_for() {
+        let grant = grant(&json!({})).key;
+        let wait = EnforcementWait {
+            repeats: 2,
+            until: Time(at(160)),
+        };
+        let denied = "IMM denied the first call, and OSS may not enforce grant photos/grant yet";
+        for (message, start, end) in [
+            (wait_note(&grant), denied, "trying again, at most 3 times"),
+            (
+                wait_message(&grant, &wait),
+                denied,
+                "trying again at 1970-01-01T00:02:40Z (2 of 3)",
+            ),
+            (
+                other_job_message(&grant),
+                "Another job is trying whether OSS enforces grant photos/grant yet",
+                "waiting for its outcome",
+            ),
+        ] {
+            assert!(message.starts_with(start) && message.ends_with(end), "{message}");
+        }
     }
 
     #[test]

@@ -210,7 +210,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::GrantReason;
+    use crate::api::{GrantReason, PlannedChange};
     use crate::core::condition_builder::ConditionsBuilder;
     use crate::core::grant::spec_with as grant_spec_with;
     use crate::core::job::{spec_with, validated_source};
@@ -244,6 +244,16 @@ mod tests {
         grant
     }
 
+    /// A plan that adds this number of statements.
+    fn adding(statements: usize) -> PlannedChange {
+        PlannedChange {
+            add: vec![String::new(); statements],
+            remove: Vec::new(),
+            resulting_bytes: 0,
+            resulting_sha256: None,
+        }
+    }
+
     /// The decision about a job in a namespace.
     fn decision(namespace: &str, grant: &GrantObject) -> GateDecision {
         let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
@@ -261,6 +271,42 @@ mod tests {
         assert!(matches!(hidden, GateDecision::Wait(message, None) if message.contains("does not exist")));
         let early = decision("media", &live_grant(0));
         assert!(matches!(early, GateDecision::Wait(_, Some(until)) if until > NOW));
+    }
+
+    #[test]
+    fn the_gate_opens_when_the_delay_is_over_and_for_a_write_that_is_further_ahead_than_the_delay() {
+        let settle = i64::from(job_spec(&json!({"uris": []})).grant_wait.settle_seconds);
+        for (written, open) in [
+            (settle, true),
+            (settle - 1, false),
+            (-settle, false),
+            (-settle - 1, true),
+        ] {
+            let found = decision("media", &live_grant(written));
+            assert_eq!(found == GateDecision::Open, open, "{written} {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_deny_that_covers_all_access_denies_the_job_and_its_message_says_who_can_change_that() {
+        for (status, message, expected) in [
+            (ConditionStatus::False, "A Deny", "remove or narrow that Deny"),
+            (ConditionStatus::False, SECURITY_DENY, "settle with Alibaba Cloud"),
+            (ConditionStatus::Unknown, "A Deny", ""),
+        ] {
+            let mut grant = live_grant(3_600);
+            let mut effective = ConditionsBuilder::new(&[], 1, NOW);
+            effective.set(
+                GrantCondition::Effective,
+                status,
+                GrantReason::ExplicitDeny,
+                message,
+            );
+            grant.status.conditions.extend(effective.finish());
+            let found = decision("media", &grant);
+            let denied = matches!(&found, GateDecision::Denied(said) if said.contains(expected));
+            assert_eq!(denied, !expected.is_empty(), "{found:?}");
+        }
     }
 
     #[test]
@@ -298,8 +344,17 @@ mod tests {
 
     #[test]
     fn a_grant_whose_statements_were_not_seen_for_its_generation_is_not_live() {
-        let changes: [fn(&mut GrantObject); 4] = [
+        let changes: [fn(&mut GrantObject); 9] = [
             |grant| grant.generation += 1,
+            |grant| grant.status.observed_generation = Some(0),
+            |grant| grant.status.conditions[0].observed_generation = Some(0),
+            // The plan is missing, or adds a statement.
+            |grant| grant.spec.as_mut().unwrap().mode = Mode::Preview,
+            |grant| grant.status.plan = Some(adding(1)),
+            |grant| {
+                grant.spec.as_mut().unwrap().mode = Mode::Preview;
+                grant.status.plan = Some(adding(1));
+            },
             |grant| grant.deleting = true,
             |grant| grant.status.conditions[0].status = ConditionStatus::False,
             |grant| grant.status.conditions[0].kind = GrantCondition::Ready.as_str().to_owned(),
@@ -309,6 +364,10 @@ mod tests {
             change(&mut grant);
             assert_ne!(decision("media", &grant), GateDecision::Open, "{index}");
         }
+        let mut preview = live_grant(3_600);
+        preview.spec.as_mut().unwrap().mode = Mode::Preview;
+        preview.status.plan = Some(adding(0));
+        assert_eq!(decision("media", &preview), GateDecision::Open);
     }
 
     #[test]

@@ -71,9 +71,17 @@ mod tests {
         assert_eq!(wait(&job, None, at(500)), Ok((true, 60_000)));
         let condition = json!({"type": "GrantReady", "status": "False", "reason": "WaitingForGrant", "message": "",
             "lastTransitionTime": start.to_string()});
+        // Only the condition about the grant counts, and only while it says that the job waits.
+        for (member, other) in [("type", "Allowed"), ("status", "True")] {
+            let mut condition = condition.clone();
+            condition[member] = json!(other);
+            job.status.conditions = vec![serde_json::from_value(condition).unwrap()];
+            assert_eq!(wait(&job, None, at(500)), Ok((true, 60_000)), "{other}");
+        }
         job.status.conditions = vec![serde_json::from_value(condition).unwrap()];
         assert_eq!(wait(&job, None, at(10)), Ok((false, 60_000)));
         assert_eq!(wait(&job, None, at(70)), Ok((false, 20_000)));
+        assert_eq!(wait(&job, None, at(89)), Ok((false, 1_000)));
         let End::Failed(reason, message) = wait(&job, None, at(90)).unwrap_err() else {
             panic!("the job has not completed");
         };

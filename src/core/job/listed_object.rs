@@ -113,4 +113,18 @@ mod tests {
             assert!(code.is_none_or(is_unscorable));
         }
     }
+
+    #[test]
+    fn the_limit_of_an_answer_has_room_for_each_key() {
+        let limit = |max_keys| {
+            let position = ListPosition {
+                max_keys,
+                ..ListPosition::default()
+            };
+            position.answer_bytes()
+        };
+        // Percent-encoding makes three bytes of one.
+        assert!(limit(1) > 3 * 1_023 + 64 * 1024);
+        assert_eq!(limit(1_000) - limit(1), 999 * 6 * 1024);
+    }
 }

@@ -170,4 +170,50 @@ mod tests {
             "4/10 scored, 1 failed, 2 skipped, 3 items/s, about 1 s left; 7 requests sent"
         );
     }
+
+    #[test]
+    fn a_complete_job_reports_what_became_of_its_items() {
+        let message = |items: serde_json::Value| {
+            let mut fields = json!({
+                "total": 0, "succeeded": 0, "failed": 0, "ignored": 0, "skipped": 0, "belowThreshold": 0, "active": 0,
+                "pending": 0,
+            });
+            fields
+                .as_object_mut()
+                .unwrap()
+                .extend(items.as_object().unwrap().clone());
+            completed(&JobStatus {
+                items: serde_json::from_value(fields).unwrap(),
+                ..JobStatus::default()
+            })
+        };
+        assert!(message(json!({})).starts_with("The source has no items: check spec.source"));
+        assert_eq!(message(json!({"total": 1, "succeeded": 1})), "1 of 1 item scored");
+        assert_eq!(
+            message(json!({"total": 9, "succeeded": 4, "failed": 3, "ignored": 2, "belowThreshold": 1})),
+            "4 of 9 items scored, 3 failed: see status.failures, 2 ignored by a failure rule, 1 below the threshold"
+        );
+        let skipped = message(json!({"total": 9, "succeeded": 8, "skipped": 1}));
+        assert!(
+            skipped.starts_with("8 of 9 items scored, 1 skipped: "),
+            "{skipped}"
+        );
+    }
+
+    #[test]
+    fn a_job_without_budget_says_how_many_requests_it_needs() {
+        let status = JobStatus {
+            items: serde_json::from_value(json!({
+                "total": 9, "succeeded": 4, "failed": 0, "ignored": 0, "skipped": 0, "belowThreshold": 0, "active": 2,
+                "pending": 3,
+            }))
+            .unwrap(),
+            requests: serde_json::from_value(json!({"sent": 4})).unwrap(),
+            ..JobStatus::default()
+        };
+        assert_eq!(
+            out_of_budget(&status),
+            "Budget of 4 requests used up with 5 items left: set budget.maxRequests to at least 9"
+        );
+    }
 }

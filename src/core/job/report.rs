@@ -77,4 +77,29 @@ mod tests {
         let cut = format!("{}-01234567-12345", "a".repeat(229));
         assert_eq!(report_name(&long, "01234567-89ab", 12_345), cut);
     }
+
+    #[test]
+    fn a_report_has_the_counts_and_the_scores_of_its_results_in_order() {
+        let result = |index, score: Option<&str>| ItemResult {
+            index,
+            uri: "oss://pics/a.jpg".to_owned(),
+            score: score.map(ToOwned::to_owned),
+            code: score.is_none().then(|| "InvalidImage".to_owned()),
+        };
+        let results = [
+            result(9, Some("0.5")),
+            result(3, None),
+            result(7, Some("0.2")),
+            result(4, None),
+        ];
+        let results = [results.as_slice(), &[result(5, None)]].concat();
+        let report = build_report("pics", 2, &results, 11);
+        assert_eq!((report.number, report.reserved), (2, 11));
+        assert_eq!((report.first_index, report.last_index), (3, 9));
+        assert_eq!((report.items, report.succeeded, report.failed), (5, 2, 3));
+        let scores = [report.min, report.mean, report.max].map(Option::unwrap_or_default);
+        assert_eq!(scores, ["0.2", "0.35", "0.5"]);
+        let order: Vec<i32> = report.results.iter().map(|result| result.index).collect();
+        assert_eq!(order, [3, 4, 5, 7, 9]);
+    }
 }

@@ -253,6 +253,12 @@ mod tests {
         assert_eq!(complete_bytes(b"a\nb\nhalf", true), 8);
         let overlong = [b"a\n".as_slice(), &vec![b'x'; 2 * LINE_PART + 5]].concat();
         assert_eq!(complete_bytes(&overlong, false), 2 + 2 * LINE_PART);
+        for (part, complete) in [(LINE_PART, 2 + LINE_PART), (LINE_PART - 1, 2)] {
+            let chunk = [b"a\n".as_slice(), &vec![b'x'; part]].concat();
+            assert_eq!(complete_bytes(&chunk, false), complete, "{part}");
+        }
+        let many = [b"a\n".repeat(LINE_PART), b"half".to_vec()].concat();
+        assert_eq!(complete_bytes(&many, false), 2 * LINE_PART);
         let (page, next) = PageItems::lines(b"a\nb\nhalf".to_vec(), 100, false);
         assert_eq!(
             (page.is_used_up(), next),
@@ -281,5 +287,47 @@ mod tests {
         assert_eq!((shorten(&mut short), short.len()), (None, 1_000));
         assert_eq!(keys_to_keep(&short), 1_000);
         assert_eq!(keys_to_keep(&VecDeque::new()), 1_000);
+    }
+
+    #[test]
+    fn a_count_uses_a_page_as_a_whole_and_a_run_lists_again_what_it_does_not_keep() {
+        let source: PrefixSource = serde_json::from_str(r#"{"bucket": "pics"}"#).unwrap();
+        let after = ListPosition {
+            max_keys: 700,
+            ..ListPosition::default()
+        };
+        let page = |length: usize, purpose| {
+            let objects = (0..700).map(|n| ListedObject {
+                key: Ok(format!("{n:04}{}", "k".repeat(length))),
+                modified: Timestamp::UNIX_EPOCH,
+                size: None,
+                archived: false,
+            });
+            let token = Some("token".to_owned());
+            let (mut page, next) =
+                PageItems::listed(&source, Timestamp::MAX, objects.collect(), token, &after, purpose);
+            let mut items = 0;
+            while !page.is_used_up() {
+                items += page.next_batch().len();
+            }
+            let Some(SourcePosition::Listing(next)) = next else {
+                panic!("the listing continues");
+            };
+            let number = next
+                .key
+                .map(|key| key.get(..4).unwrap().parse::<usize>().unwrap());
+            (items, number, next.token.is_some(), next.max_keys)
+        };
+        for length in [1, 1_000] {
+            assert_eq!(page(length, PageUse::Count), (700, Some(699), true, 700));
+        }
+        let (items, number, token, keys) = page(1, PageUse::Run);
+        assert_eq!((items, number, token, keys), (700, Some(699), true, 1_000));
+        let (items, number, token, keys) = page(1_000, PageUse::Run);
+        assert!(items < 30 && keys <= items, "{items} {keys}");
+        assert_eq!((number, token), (Some(items - 1), false));
+        let end = PageItems::listed(&source, Timestamp::MAX, Vec::new(), None, &after, PageUse::Run);
+        assert!(end.0.is_used_up() && end.1.is_none());
+        assert!(PageItems::none().is_used_up());
     }
 }

@@ -85,8 +85,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{JobStatus, Requests};
-    use crate::core::job::{SourceItem, add_items, resume_progress, spec_with};
+    use crate::api::{ItemResult, JobStatus, Requests};
+    use crate::core::job::{SourceItem, add_items, build_report, restore_report, resume_progress, spec_with};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -126,6 +126,23 @@ mod tests {
         assert!(is_store_due(&rejected(10), PERSIST_EVERY));
         assert!(!is_store_due(&rejected(REPORT_ITEMS - 1), Duration::ZERO));
         assert!(is_store_due(&rejected(REPORT_ITEMS), Duration::ZERO));
+        // A stored report that uses all the memory needs no store; a further result does.
+        let long = "k".repeat(1_000);
+        let stored = |index| ItemResult {
+            index,
+            uri: format!("oss://pics/{long}"),
+            score: None,
+            code: Some("Empty".to_owned()),
+        };
+        let results: Vec<_> = (0..1_000).map(stored).collect();
+        let mut progress = rejected(0);
+        restore_report(&mut progress, &build_report("one", 0, &results, 0));
+        assert!(!is_store_due(&progress, Duration::ZERO));
+        progress.results_mut().add(stored(1_000));
+        assert!(
+            !is_store_due(&progress, Duration::ZERO),
+            "it is in the next report"
+        );
     }
 
     #[test]

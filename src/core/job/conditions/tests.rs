@@ -252,3 +252,17 @@ fn results_that_were_left_out_are_reported_and_an_unreadable_status_stalls_the_j
         "Ready=F/StatusUnreadable Stalled=T/StatusUnreadable Allowed=T/Permitted SourceReady=T/Counted GrantReady=T/Live CredentialsValid=F/SecretMissing"
     );
 }
+
+#[test]
+fn results_are_lacking_only_if_the_condition_about_them_says_so() {
+    for (kind, reason, expected) in [
+        (JobCondition::ResultsStored, JobReason::ResultsMissing, true),
+        (JobCondition::ResultsStored, JobReason::ResultsUnreadable, true),
+        (JobCondition::ResultsStored, JobReason::Stored, false),
+        (JobCondition::Ready, JobReason::ResultsMissing, false),
+    ] {
+        let mut list = ConditionsBuilder::new(&[], 1, NOW);
+        list.set_false(kind, reason, "");
+        assert_eq!(lacks_results(&list.finish()), expected, "{kind:?} {reason:?}");
+    }
+}

@@ -76,6 +76,15 @@ fn items_that_wait_for_a_retry_are_limited_and_stored_with_the_uri_that_the_spec
         let deferred = progress.deferred();
         assert_eq!(deferred.len(), limit, "{listed} {key}");
         assert!(deferred.iter().all(|item| item.uri.is_none() == listed));
+        // Each one that is done makes room for another.
+        let later = crate::core::time::after(NOW, k8s_openapi::jiff::SignedDuration::from_hours(1));
+        for index in 1..=3 {
+            let next = limit + index;
+            assert_eq!(progress.take_next(later).map(|item| item.index), Some(index));
+            apply_response(&mut progress, index, Ok("0.5".to_owned()), later);
+            assert_eq!(progress.take_next(NOW).map(|item| item.index), Some(next));
+            assert!(progress.take_next(NOW).is_none());
+        }
     }
 }
 

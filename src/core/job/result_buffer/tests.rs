@@ -161,3 +161,34 @@ fn results_that_are_held_are_limited_and_stored_ones_make_room() {
     again.add(result(200, &long));
     assert_eq!(sizes(&again.take_pending(false)), [(8, 1)]);
 }
+
+/// Results that fill a report to its last byte are in one report; with a byte more, the last one begins the next report.
+#[test]
+fn a_report_is_filled_to_its_last_byte() {
+    let room = REPORT_BYTES - REPORT_OVERHEAD_BYTES;
+    let long = "k".repeat(1_000);
+    for (more, expected) in [(0, 1), (1, 2)] {
+        let mut reports = ReportBuffer::default();
+        while reports.bytes + 2 * result_bytes(&result(1, &long)) < room {
+            reports.add(result(1, &long));
+        }
+        reports.add(result(1, ""));
+        let left = room - reports.bytes - result_bytes(&result(1, ""));
+        reports.add(result(1, &"k".repeat(left + more)));
+        assert_eq!(reports.take_pending(false).len(), expected, "{more}");
+    }
+}
+
+#[test]
+fn a_report_that_is_half_full_by_its_bytes_is_closed_and_a_smaller_one_is_extended() {
+    let long = "k".repeat(1_000);
+    let half = REPORT_BYTES / 2 / result_bytes(&result(100, &long));
+    for (results, number) in [(half - 5, 0), (half + 5, 1)] {
+        let mut reports = ReportBuffer::default();
+        (0..results).for_each(|_| reports.add(result(100, &long)));
+        assert_eq!(sizes(&reports.take_pending(false)), [(0, results)]);
+        reports.persisted();
+        reports.add(result(100, &long));
+        assert_eq!(reports.take_pending(false)[0].0, number, "{results}");
+    }
+}

@@ -73,6 +73,52 @@ fn a_running_job_reports_its_requests_its_failures_and_its_first_report() {
 }
 
 #[test]
+fn what_a_job_that_ended_without_a_status_has_stored_is_in_its_recovered_status() {
+    for inline in [true, false] {
+        let mut job = job();
+        let mut progress = progress(job.spec.as_ref().unwrap(), inline);
+        let item = |key: &str, reject_code| SourceItem {
+            uri: format!("oss://pics/{key}"),
+            resume_after: Some(key.to_owned()),
+            reject_code,
+        };
+        let page = vec![item("1", None), item("2", Some("KeyNotUtf8")), item("3", None)];
+        assert!(add_items(&mut progress, page, true));
+        progress.reserve(1, None);
+        progress.persisted();
+        progress.take_next(NOW).unwrap();
+        apply_response(&mut progress, 0, Ok("0.5".to_owned()), NOW);
+        progress.reserve(1, None);
+        progress.persisted();
+        let index = progress.take_next(NOW).unwrap().index;
+        let busy = CloudError::new(CloudErrorKind::Unavailable, "ServiceBusy");
+        apply_response(&mut progress, index, Err(busy), NOW);
+        let mut conditions = ConditionsBuilder::new(&[], 1, NOW);
+        conditions.set_false(JobCondition::ResultsStored, JobReason::ResultsMissing, "");
+        conditions.set_true(JobCondition::Allowed, JobReason::Permitted, "");
+        job.status.conditions = conditions.finish();
+        let recovered = recovered_status(&job, &progress);
+        let expected = progress_status(&job, &progress, &progress.stats());
+        assert_eq!(recovered.progress.as_deref(), Some("2/10"));
+        assert_eq!((recovered.deferred.len(), recovered.failures.len()), (1, 1));
+        assert!(recovered.summary.is_some() && recovered.requests.is_some());
+        assert_eq!(
+            (recovered.results.len(), recovered.reports.is_some()),
+            (if inline { 2 } else { 0 }, !inline)
+        );
+        let kinds: Vec<&str> = recovered.conditions.iter().map(|c| c.kind.as_str()).collect();
+        assert_eq!(kinds, ["Allowed"], "all results were read");
+        assert_eq!(
+            JobStatus {
+                conditions: Vec::new(),
+                ..recovered
+            },
+            expected
+        );
+    }
+}
+
+#[test]
 fn expired_results_are_removed_and_those_that_could_not_be_read_are_not_called_complete() {
     use JobReason::{ResultsExpired, ResultsUnreadable, Stored};
     for (before, all, after, kept) in [
