@@ -179,3 +179,30 @@ async fn the_depth_counts_keys_that_wait_and_keys_that_are_reconciled() {
     futures::join!(queue, feed);
     assert_eq!(*most.lock().unwrap(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_key_is_postponed_afterwards_only_by_the_one_share_that_triggered_it_meanwhile() {
+    let workers = Workers {
+        total: 2,
+        per_share: 2,
+    };
+    // The first reconcile ends at 1,500 ms.
+    for (shares, expected) in [
+        (["one", "one", "one", "one"], 3_000),
+        (["one", "one", "one", "two"], 2_500),
+        (["one", "one", "two", "two"], 2_500),
+        (["one", "two", "one", "one"], 2_500),
+    ] {
+        let times = [1_100, 1_200, 1_300, 2_000];
+        let meanwhile = times
+            .into_iter()
+            .zip(shares)
+            .map(|(at, share)| (at, "bucket", share));
+        let triggers = [(0, "bucket", "one")].into_iter().chain(meanwhile);
+        let seen = runs(workers, triggers.collect()).await;
+        assert!(
+            (expected..expected + 100).contains(&seen[1].0),
+            "{shares:?} {seen:?}"
+        );
+    }
+}

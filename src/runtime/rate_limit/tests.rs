@@ -226,3 +226,42 @@ async fn a_turn_that_is_not_polled_does_not_stop_the_queue() {
     assert!(second.await.is_ok(), "the second caller waits for the first");
     drop(first);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_full_rate_returns_slowly_above_the_throttled_one() {
+    let limiter = ProjectLimiter::new();
+    limiter.on_limits(&caller("a"), &Ok(DEFAULTS));
+    limiter.on_throttled();
+    let mut rates = Vec::new();
+    for _ in 0..38 {
+        tokio::time::advance(ADJUST_EVERY).await;
+        limiter.on_success();
+        rates.push(limiter.rate());
+    }
+    assert_eq!(rates[..3], [74, 84, 88]);
+    assert!(rates.is_sorted());
+    assert_eq!(rates.last(), Some(&98), "{rates:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limiter_is_kept_while_a_job_uses_it_and_for_a_while_afterwards() {
+    let limiters = ProjectLimiters::default();
+    let project = |name: &str| ProjectRef {
+        name: name.to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        account_uid: "1".to_owned(),
+    };
+    let of = |name: &str| limiters.of(ProjectOwner::Account("1".to_owned()), &project(name));
+    let used = of("one");
+    tokio::time::advance(2 * IDLE_TTL).await;
+    assert!(Arc::ptr_eq(&used, &of("one")), "a job uses it");
+    assert!(!Arc::ptr_eq(&used, &of("two")));
+    let left = Arc::downgrade(&used);
+    drop(used);
+    tokio::time::advance(IDLE_TTL.saturating_sub(Duration::from_secs(1))).await;
+    drop(of("two"));
+    assert!(left.upgrade().is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    drop(of("two"));
+    assert!(left.upgrade().is_none());
+}
