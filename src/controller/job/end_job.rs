@@ -3,17 +3,31 @@
 use super::persist::JobWriter;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
-use crate::core::job::events::job_ended;
+use crate::core::job::delays::RECHECK;
+use crate::core::job::events::{job_ended, rests};
 use crate::core::job::{End, Phase, Progress, WriteResult, after_end};
 use crate::runtime::queue::Action;
 
-/// Waits for a change of the object once its phase is stored, and tries again when it could not be stored.
-pub(super) fn after_phase(stored: WriteResult) -> Action {
-    if stored == WriteResult::Stored {
-        Action::AwaitChange
-    } else {
-        Action::Requeue(stored.retry_after())
+/// Stores the phase of a job that rests until it is edited, and announces a rest that begins.
+pub(super) async fn rest(
+    context: &Context,
+    writer: &mut JobWriter,
+    progress: Option<&mut Progress>,
+    phase: &Phase,
+) -> Action {
+    let event = rests(&writer.job, phase);
+    let stored = writer.persist(context, progress, phase).await;
+    if stored == WriteResult::Stored
+        && let Some(event) = event
+    {
+        publish_job_event(context, &writer.job, event).await;
     }
+    stored.then(Action::AwaitChange)
+}
+
+/// Stores what keeps a job from running, which is checked again after a while, or its end.
+pub(super) async fn block(context: &Context, writer: &mut JobWriter, phase: Phase) -> Action {
+    stop(context, writer, None, phase, Action::Requeue(RECHECK)).await
 }
 
 /// Ends the job if the phase is its end; otherwise stores the phase and returns `next`.
@@ -43,11 +57,8 @@ pub(super) async fn end_job(
     }
     let phase = Phase::Ended(end.clone());
     let stored = writer.persist(context, progress, &phase).await;
-    if !matches!(stored, WriteResult::Stored | WriteResult::Gone) {
-        return Action::Requeue(stored.retry_after());
-    }
     if stored == WriteResult::Stored {
         publish_job_event(context, &writer.job, job_ended(&end, &writer.job.status)).await;
     }
-    after_end(&writer.job, context.ports.now())
+    after_end(stored, &writer.job, context.ports.now())
 }

@@ -1,14 +1,10 @@
 //! Stores the end of a run, and decides when the job is reconciled again.
 
-use super::end_job::stop;
+use super::end_job::{rest, stop};
 use super::enforcement::await_enforcement;
 use super::job_run::JobRun;
 use super::source_error::on_source_error;
-use crate::api::SuspendCause;
-use crate::controller::object_events::publish_job_event;
-use crate::core::job::delays::REREAD_AFTER;
-use crate::core::job::events::budget_used;
-use crate::core::job::{AfterRun, Phase, StopReason, WriteResult, after_run};
+use crate::core::job::{AfterRun, Phase, StopReason, after_run};
 use crate::runtime::queue::Action;
 
 /// Stores the end of a run and publishes its event. Returns when the job is due again.
@@ -41,18 +37,7 @@ pub(super) async fn finish(run: JobRun<'_>, reason: StopReason) -> Action {
             context.request_recheck(&writer.job.key, bucket);
             return next;
         }
-        AfterRun::Suspend => {
-            let announced = writer.job.status.suspended_by == Some(SuspendCause::BudgetUsed);
-            let phase = Phase::OutOfBudget;
-            let stored = writer.persist(context, Some(&mut progress), &phase).await;
-            if stored != WriteResult::Stored {
-                return Action::Requeue(REREAD_AFTER);
-            }
-            if !announced {
-                publish_job_event(context, &writer.job, budget_used()).await;
-            }
-            return Action::AwaitChange;
-        }
+        AfterRun::Rest(phase) => return rest(context, &mut writer, Some(&mut progress), &phase).await,
         AfterRun::ReportSource(error) => {
             return on_source_error(context, &mut writer, Some(&mut progress), &spec, &error).await;
         }

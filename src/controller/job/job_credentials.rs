@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::end_job::{after_phase, stop};
+use super::end_job::{rest, stop};
 use super::persist::JobWriter;
 use crate::api::{BucketRef, JobSpec};
 use crate::controller::context::Context;
@@ -51,7 +51,7 @@ pub(super) async fn obtain_credentials(
         Ok(identity) => identity,
         Err(message) => {
             let phase = Phase::Invalid(message.to_owned());
-            return Break(after_phase(writer.persist(job.context, None, &phase).await));
+            return Break(rest(job.context, writer, None, &phase).await);
         }
     };
     match job.all_credentials(identity).await {

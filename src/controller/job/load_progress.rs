@@ -4,12 +4,12 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::end_job::{end_job, stop};
+use super::end_job::{block, end_job};
 use super::persist::JobWriter;
 use super::report_reader::restore_reports;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
-use crate::core::job::delays::{RECHECK, RETRY_KUBE_API};
+use crate::core::job::delays::RETRY_KUBE_API;
 use crate::core::job::{
     End, Phase, Progress, missing_results, planned_size, results_unreadable, resume_progress,
 };
@@ -33,10 +33,7 @@ pub(super) async fn load_complete_progress(
     };
     match missing_results(&writer.job.status, &progress) {
         0 => Continue(progress),
-        missing => {
-            let phase = Phase::ResultsMissing(missing);
-            Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await)
-        }
+        missing => Break(block(context, writer, Phase::ResultsMissing(missing)).await),
     }
 }
 
@@ -51,12 +48,10 @@ pub(super) async fn load_progress(
 ) -> ControlFlow<Action, Option<Progress>> {
     match read_progress(context, writer, spec, now).await {
         Ok(progress) => Continue(progress),
-        Err(error) if error.is_final() => {
-            let phase = results_unreadable(error);
-            writer.persist(context, None, &phase).await;
-            Break(Action::Requeue(RECHECK))
-        }
-        Err(_) => Break(Action::Requeue(RETRY_KUBE_API)),
+        Err(error) => Break(match results_unreadable(error) {
+            Some(phase) => block(context, writer, phase).await,
+            None => Action::Requeue(RETRY_KUBE_API),
+        }),
     }
 }
 

@@ -34,12 +34,14 @@ mod run;
 mod source_error;
 mod store_status;
 
-use std::ops::ControlFlow::{Break, Continue};
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use k8s_openapi::jiff::Timestamp;
 
 use self::finish::finish;
 use self::job_run::JobRun;
 use self::prepare::prepare;
-use self::read_job::read_job;
+use self::read_job::{ReadJob, read_job};
 use self::run::execute;
 use super::context::Context;
 use crate::core::grant::ObjectKey;
@@ -55,13 +57,14 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Action {
     };
     let now = context.ports.now();
     let deadline = active_deadline(&job.writer.job, &job.spec, now);
-    let next = match Box::pin(prepare(context, job, now)).await {
-        Continue(prepared) => {
-            let run = JobRun::new(context, &prepared.input, prepared.state);
-            let (run, reason) = Box::pin(execute(run)).await;
-            Box::pin(finish(run, reason)).await
-        }
-        Break(next) => next,
-    };
+    let (Continue(next) | Break(next)) = steps(context, job, now).await;
     within_deadline(next, deadline, now)
+}
+
+/// The steps of a reconcile. Breaks with the action for a job that does not run.
+async fn steps(context: &Context, job: ReadJob, now: Timestamp) -> ControlFlow<Action, Action> {
+    let prepared = Box::pin(prepare(context, job, now)).await?;
+    let run = JobRun::new(context, &prepared.input, prepared.state);
+    let (run, reason) = Box::pin(execute(run)).await;
+    Continue(Box::pin(finish(run, reason)).await)
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::end_job::{after_phase, stop};
+use super::end_job::{block, rest};
 use super::enforcement::trial_of_another_job;
 use super::load_progress::{end_stored_job, load_progress};
 use super::persist::JobWriter;
@@ -15,11 +15,11 @@ use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::delays::{AWAIT_RECHECK, RECHECK, RETRY_KUBE_API};
-use crate::core::job::events::{suspended, waiting_for_grant};
+use crate::core::job::delays::{AWAIT_RECHECK, RETRY_KUBE_API};
+use crate::core::job::events::waiting_for_grant;
 use crate::core::job::{
-    End, GateDecision, Obstacle, Phase, Progress, SourceSpec, WriteResult, denying_bucket, evaluate_gate,
-    final_obstacle, missing_results, other_job_message, recovered_status, resting_phase, wait_for_grant,
+    End, GateDecision, Obstacle, Phase, Progress, SourceSpec, denying_bucket, evaluate_gate, final_obstacle,
+    missing_results, recovered_status, resting_phase, wait_for_grant,
 };
 use crate::runtime::queue::Action;
 
@@ -36,13 +36,12 @@ pub(super) async fn check_preconditions(
         None => {}
         Some(Obstacle::Ends(end)) => return Break(end_stored_job(context, writer, spec, end, now).await),
         Some(Obstacle::Restored) => {
-            let phase = Phase::RestoredFromBackup;
-            return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
+            return Break(block(context, writer, Phase::RestoredFromBackup).await);
         }
     }
     let progress = recover(context, writer, spec, now).await?;
     if let Some(phase) = resting_phase(&writer.job, spec) {
-        return Break(rest(context, writer, &phase).await);
+        return Break(rest(context, writer, None, &phase).await);
     }
     let key = writer.job.key.clone();
     let Ok(tenant) = context.tenant(&key.namespace).await else {
@@ -50,8 +49,7 @@ pub(super) async fn check_preconditions(
     };
     let rules = context.ports.tenancy_rules();
     if let Err(message) = rules.allow_job(&tenant, spec, &source_spec.buckets()) {
-        let phase = Phase::Denied(message);
-        return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
+        return Break(block(context, writer, Phase::Denied(message)).await);
     }
     if context.awaits_recheck(&key) {
         return Break(Action::Requeue(AWAIT_RECHECK));
@@ -68,17 +66,12 @@ pub(super) async fn check_preconditions(
         context.request_recheck(&key, bucket);
         return Break(Action::Requeue(AWAIT_RECHECK));
     }
-    let (message, until) = match decision {
-        GateDecision::Open => {
-            let other = grant.as_ref().and_then(|grant| {
-                let until = trial_of_another_job(context, grant, &writer.job)?;
-                Some((other_job_message(&grant.key), until))
-            });
-            match other {
-                None => return Continue((grant, progress)),
-                Some((message, until)) => (message, Some(until)),
-            }
-        }
+    let trial = grant.as_ref().and_then(|grant| {
+        let until = trial_of_another_job(context, grant, &writer.job)?;
+        Some((&grant.key, until))
+    });
+    let (message, until) = match decision.during_trial(trial) {
+        GateDecision::Open => return Continue((grant, progress)),
         GateDecision::Denied(message) => (message, None),
         GateDecision::Wait(message, until) => (message, until),
         GateDecision::Never(reason, message) => {
@@ -107,16 +100,6 @@ async fn recover(
         write_status(context, &mut writer.job, &status).await.or_retry()?;
     }
     Continue(Some(progress))
-}
-
-/// Stores the phase of a job that rests until it is edited.
-async fn rest(context: &Context, writer: &mut JobWriter, phase: &Phase) -> Action {
-    let announced = *phase != Phase::Suspended || writer.job.is_suspended();
-    let stored = writer.persist(context, None, phase).await;
-    if stored == WriteResult::Stored && !announced {
-        publish_job_event(context, &writer.job, suspended()).await;
-    }
-    after_phase(stored)
 }
 
 /// Waits for the grant, or fails the job after `grantWait.timeoutSeconds`.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use super::count_source::count_source;
-use super::end_job::stop;
-use super::job_credentials::{JobCredentials, ValidJob, obtain_credentials};
+use super::end_job::block;
+use super::job_credentials::{ValidJob, obtain_credentials};
 use super::load_progress::load_complete_progress;
 use super::persist::JobWriter;
 use super::preconditions::check_preconditions;
@@ -16,7 +16,6 @@ use crate::api::{GrantSpec, JobSpec};
 use crate::controller::context::Context;
 use crate::controller::runs::{NoSlot, RunSlot};
 use crate::core::identity::Identity;
-use crate::core::job::delays::RECHECK;
 use crate::core::job::{
     KnownFacts, MAX_RUNS_PER_NAMESPACE, Phase, Progress, SourceSpec, is_region_known, list_bytes,
 };
@@ -91,15 +90,15 @@ pub(super) async fn prepare(
         spec: &spec,
         source_spec: &source_spec,
     };
-    let JobCredentials {
-        identity,
-        keys,
-        project_owner,
-        source_keys,
-        source_owner,
-    } = obtain_credentials(job, &mut writer).await?;
+    let credentials = obtain_credentials(job, &mut writer).await?;
     let granted = grant.as_ref().and_then(|grant| grant.spec.as_ref().ok());
-    Box::pin(count_source(job, &mut writer, source_keys.as_ref(), granted)).await?;
+    Box::pin(count_source(
+        job,
+        &mut writer,
+        credentials.source_keys.as_ref(),
+        granted,
+    ))
+    .await?;
     let was_suspended = writer.job.status.suspended_by.is_some();
     if was_suspended {
         start_again(context, &mut writer).await?;
@@ -107,9 +106,9 @@ pub(super) async fn prepare(
     let loaded = loaded.filter(|_| !was_suspended);
     let progress = load_complete_progress(context, &mut writer, &spec, loaded).await?;
     let input = RunInput {
-        limiter: context.limiters.of(project_owner, &spec.project),
-        identity,
-        source_owner,
+        limiter: context.limiters.of(credentials.project_owner, &spec.project),
+        identity: credentials.identity,
+        source_owner: credentials.source_owner,
         known: KnownFacts {
             region: is_region_known(&spec, grant.as_ref()),
             project: false,
@@ -127,8 +126,8 @@ pub(super) async fn prepare(
         state: RunState {
             writer,
             progress,
-            keys,
-            source_keys,
+            keys: credentials.keys,
+            source_keys: credentials.source_keys,
         },
         _slot: slot,
     })
@@ -145,16 +144,7 @@ async fn take_slot<'a>(
         Err(NoSlot::Jobs) => Some(MAX_RUNS_PER_NAMESPACE),
         Err(NoSlot::Lists) => None,
     };
-    Break(
-        stop(
-            context,
-            writer,
-            None,
-            Phase::Queued(limit),
-            Action::Requeue(RECHECK),
-        )
-        .await,
-    )
+    Break(block(context, writer, Phase::Queued(limit)).await)
 }
 
 /// Starts the time of a resumed job now, even if its first page cannot be read. Stored before the progress is loaded, which

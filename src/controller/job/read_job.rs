@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use super::end_job::after_phase;
+use super::end_job::rest;
 use super::mark::restore_mark;
 use super::persist::JobWriter;
 use super::retention;
@@ -13,7 +13,7 @@ use crate::controller::decoded_jobs::JobRoom;
 use crate::core::grant::ObjectKey;
 use crate::core::job::delays::{RECHECK, retry_read};
 use crate::core::job::{
-    JobObject, Phase, SourceSpec, WriteResult, decoded_bytes, unreadable_status, validated_source,
+    JobObject, Phase, SourceSpec, WriteResult, decoded_bytes, unreadable_status, valid_spec,
 };
 use crate::runtime::queue::Action;
 
@@ -51,7 +51,7 @@ pub(super) async fn read_job(context: &Context, key: &ObjectKey) -> ControlFlow<
         return Break(if marked { next } else { next.within(RECHECK) });
     }
     let mut writer = JobWriter::new(job);
-    match validated_spec(&writer.job) {
+    match valid_spec(&writer.job) {
         Ok((spec, source_spec)) => Continue(ReadJob {
             writer,
             spec,
@@ -60,8 +60,7 @@ pub(super) async fn read_job(context: &Context, key: &ObjectKey) -> ControlFlow<
         }),
         Err(message) => {
             context.runs.stop_waiting(key);
-            let stored = writer.persist(context, None, &Phase::Invalid(message)).await;
-            Break(after_phase(stored))
+            Break(rest(context, &mut writer, None, &Phase::Invalid(message)).await)
         }
     }
 }
@@ -76,14 +75,4 @@ async fn report_unreadable(context: &Context, mut job: JobObject) -> Action {
         }
     }
     Action::Requeue(RECHECK)
-}
-
-/// Returns the spec and its source.
-///
-/// # Errors
-/// Returns the message for the status when the spec is invalid.
-fn validated_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
-    let spec = job.spec.as_ref().map_err(Clone::clone)?;
-    let source_spec = validated_source(spec).map_err(|e| e.to_string())?;
-    Ok((spec.clone(), source_spec))
 }

@@ -7,14 +7,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::report_reader::REPORT_PAGE_BYTES;
 use super::store_status::write_status;
-use crate::api::{JobSpec, JobStatus, Report};
+use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::{RECHECK, REREAD_AFTER};
 use crate::core::job::events::results_expired;
 use crate::core::job::{
-    JobObject, Retention, WriteResult, acknowledged_status, after_end, build_report, left_by_server_time,
-    pruned_status, retention, selected, unlisted_reports,
+    JobObject, Retention, WriteResult, acknowledged_status, after_end, left_by_server_time, pruned_status,
+    retention, selected_report, unlisted_reports,
 };
 use crate::ports::{KubeError, StoredReport};
 use crate::runtime::memory_budget::OBJECT_BYTES;
@@ -43,26 +43,15 @@ pub(super) async fn reconcile(context: &Context, mut job: JobObject) -> Action {
                 return Action::Requeue(RECHECK);
             }
             let status = pruned_status(&job, false, now);
-            write(context, &mut job, &status).await.1
+            let stored = write_status(context, &mut job, &status).await;
+            after_end(stored, &job, context.ports.now())
         }
         Retention::Keep => {
             let status = acknowledged_status(&job);
-            write(context, &mut job, &status).await.1
+            let stored = write_status(context, &mut job, &status).await;
+            after_end(stored, &job, context.ports.now())
         }
     }
-}
-
-/// Writes the status of a finished job. Returns the result, and when the job is due again.
-async fn write(context: &Context, job: &mut JobObject, status: &JobStatus) -> (WriteResult, Action) {
-    let stored = write_status(context, job, status).await;
-    let next = match stored {
-        WriteResult::Stored => after_end(job, context.ports.now()),
-        WriteResult::Gone => Action::AwaitChange,
-        other @ (WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded) => {
-            Action::Requeue(other.retry_after())
-        }
-    };
-    (stored, next)
 }
 
 /// Removes all results. The job and its summary stay: GitOps would recreate a deleted job, and its calls would be
@@ -73,11 +62,11 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
         return Action::Requeue(RECHECK);
     }
     let status = pruned_status(&job, true, now);
-    let (stored, next) = write(context, &mut job, &status).await;
+    let stored = write_status(context, &mut job, &status).await;
     if stored == WriteResult::Stored {
         publish_job_event(context, &job, results_expired()).await;
     }
-    next
+    after_end(stored, &job, context.ports.now())
 }
 
 /// Deletes all reports of a job, including a report that was stored after the last status, and counted ones that have lost
@@ -154,15 +143,7 @@ async fn filter_report(
     spec: &JobSpec,
     stored: StoredReport,
 ) -> Result<(), KubeError> {
-    let Report {
-        number,
-        reserved,
-        results,
-        ..
-    } = stored.report;
-    if let Some(kept) = selected(spec, results) {
-        let number = usize::try_from(number).unwrap_or_default();
-        let report = build_report(&job.key.name, number, &kept, reserved);
+    if let Some(report) = selected_report(job, spec, stored.report) {
         let version = Some(stored.resource_version.as_str());
         context.ports.put_report(job, &report, version).await?;
     }

@@ -25,20 +25,17 @@ pub(super) async fn write_status(context: &Context, job: &mut JobObject, status:
                 let Ok(stored) = context.ports.get_job(&job.key).await else {
                     return WriteResult::Retry;
                 };
-                let next = after_conflict(job, status, stored.as_ref());
-                if let Some(stored) =
-                    stored.filter(|_| matches!(next, AfterConflict::Stored | AfterConflict::WriteAgain))
-                {
-                    *job = stored;
-                }
-                match next {
-                    AfterConflict::Gone => return WriteResult::Gone,
-                    AfterConflict::Stored => {}
-                    AfterConflict::WriteAgain => continue,
-                    AfterConflict::Superseded => {
+                match (after_conflict(job, status, stored.as_ref()), stored) {
+                    (AfterConflict::Stored, Some(stored)) => *job = stored,
+                    (AfterConflict::WriteAgain, Some(stored)) => {
+                        *job = stored;
+                        continue;
+                    }
+                    (AfterConflict::Superseded, _) => {
                         tracing::error!(job = %job.key, "failed to store status: another process has written it");
                         return WriteResult::Superseded;
                     }
+                    (AfterConflict::Gone, _) | (_, None) => return WriteResult::Gone,
                 }
             }
             Err(error) => {

@@ -131,12 +131,15 @@ pub fn grant_unread() -> Phase {
     Phase::Waiting(message.to_owned())
 }
 
-/// The reports cannot be read, with the error of the API server.
-pub fn results_unreadable(error: KubeError) -> Phase {
+/// The reports cannot be read, with the error of the API server; `None` if it may pass.
+pub fn results_unreadable(error: KubeError) -> Option<Phase> {
+    if !error.is_final() {
+        return None;
+    }
     let message = format!(
         "The ImageScoreReports of this job cannot be read ({error}), and no billed call is made before they can: check the permissions of the operator and other writers of the reports"
     );
-    Phase::Stalled(JobReason::ResultsUnreadable, message)
+    Some(Phase::Stalled(JobReason::ResultsUnreadable, message))
 }
 
 #[cfg(test)]
@@ -240,6 +243,16 @@ mod tests {
         );
         let other = message(other_service_role(&project, "AliyunIMMDefaultRole", "other").unwrap());
         assert!(other.contains("reads as other"), "{other}");
+    }
+
+    #[test]
+    fn reports_that_cannot_be_read_stall_a_job_unless_the_error_may_pass() {
+        assert_eq!(results_unreadable(KubeError::Unavailable), None);
+        let stalled = results_unreadable(KubeError::Forbidden);
+        assert!(
+            matches!(stalled, Some(Phase::Stalled(JobReason::ResultsUnreadable, _))),
+            "{stalled:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The events of a job.
 
-use super::{End, JobObject};
-use crate::api::{EventReason, JobCondition, JobStatus};
+use super::{End, JobObject, Phase};
+use crate::api::{EventReason, JobCondition, JobStatus, SuspendCause};
 use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::error::CloudError;
 use crate::core::event_content::EventContent;
@@ -46,8 +46,20 @@ pub fn first_call_denied(message: &str, error: &CloudError) -> EventContent {
     waiting_for_grant(&format!("{message}; {}", error.code_and_refusal()))
 }
 
+/// Returns the event of a job that is about to rest in this phase; `None` if its status says so already.
+pub fn rests(job: &JobObject, phase: &Phase) -> Option<EventContent> {
+    let before = job.status.suspended_by;
+    if *phase == Phase::Suspended {
+        (before != Some(SuspendCause::Requested)).then(suspended)
+    } else if *phase == Phase::OutOfBudget {
+        (before != Some(SuspendCause::BudgetUsed)).then(budget_used)
+    } else {
+        None
+    }
+}
+
 /// Returns the event of a job that has used up its budget and is suspended.
-pub fn budget_used() -> EventContent {
+fn budget_used() -> EventContent {
     EventContent::new(
         EventReason::BudgetExceeded,
         "Budget used up: raise budget.maxRequests to resume",
@@ -55,7 +67,7 @@ pub fn budget_used() -> EventContent {
 }
 
 /// Returns the event of a suspended job.
-pub fn suspended() -> EventContent {
+fn suspended() -> EventContent {
     EventContent::new(
         EventReason::Suspended,
         "spec.suspend is true: no new call is sent; calls in flight finish",
@@ -90,7 +102,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::SuspendCause;
     use crate::core::job::spec_with;
 
     #[test]
@@ -116,5 +127,25 @@ mod tests {
         job.status = JobStatus::default();
         status.completion_time = serde_json::from_value(json!("2026-10-01T09:58:11Z")).unwrap();
         assert!(status_events(&job, &status).is_empty());
+    }
+
+    #[test]
+    fn a_rest_is_announced_once_for_each_cause() {
+        let mut job = JobObject::bare("media", "one", Err(String::new()));
+        for (cause, phase, event) in [
+            (None, Phase::Suspended, Some(suspended())),
+            (
+                Some(SuspendCause::BudgetUsed),
+                Phase::Suspended,
+                Some(suspended()),
+            ),
+            (Some(SuspendCause::Requested), Phase::Suspended, None),
+            (None, Phase::OutOfBudget, Some(budget_used())),
+            (Some(SuspendCause::BudgetUsed), Phase::OutOfBudget, None),
+            (None, Phase::Scoring(0), None),
+        ] {
+            job.status.suspended_by = cause;
+            assert_eq!(rests(&job, &phase), event, "{cause:?} {phase:?}");
+        }
     }
 }

@@ -4,11 +4,11 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::enforcement::{wait_message, waits_until};
+use super::enforcement::{other_job_message, wait_message, waits_until};
 use super::{JobObject, SourceSpec};
 use crate::api::{ConditionStatus, GrantCondition, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset};
 use crate::core::condition_builder::condition_status;
-use crate::core::grant::GrantObject;
+use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::policy::SECURITY_DENY;
 use crate::core::time;
 use crate::core::validate::ObjectUri;
@@ -24,6 +24,17 @@ pub enum GateDecision {
     Wait(String, Option<Timestamp>),
     /// The job can never make calls: the reason and the message with which it fails.
     Never(JobReason, String),
+}
+
+impl GateDecision {
+    /// Returns the decision while another job tries whether OSS enforces the grant: its key, and until when that lasts.
+    #[must_use]
+    pub fn during_trial(self, trial: Option<(&ObjectKey, Timestamp)>) -> Self {
+        match trial.filter(|_| self == Self::Open) {
+            Some((grant, until)) => Self::Wait(other_job_message(grant), Some(until)),
+            None => self,
+        }
+    }
 }
 
 /// Evaluates the grant that a job references; `grant` is `None` if it does not exist. A job without a reference may
@@ -322,6 +333,20 @@ mod tests {
         assert_eq!(denying_bucket(&GateDecision::Open, Some(&grant)), Some("pics-1"));
         assert_eq!(denying_bucket(&wait, Some(&grant)), None);
         assert_eq!(denying_bucket(&denied, None), None);
+    }
+
+    #[test]
+    fn an_open_gate_waits_while_another_job_tries_the_grant() {
+        let key = ObjectKey {
+            namespace: "media".to_owned(),
+            name: "one".to_owned(),
+        };
+        let until = Timestamp::UNIX_EPOCH;
+        let waits = GateDecision::Wait(other_job_message(&key), Some(until));
+        assert_eq!(GateDecision::Open.during_trial(Some((&key, until))), waits);
+        assert_eq!(GateDecision::Open.during_trial(None), GateDecision::Open);
+        let denied = GateDecision::Denied("a Deny".to_owned());
+        assert_eq!(denied.clone().during_trial(Some((&key, until))), denied);
     }
 
     #[test]

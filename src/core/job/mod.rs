@@ -62,7 +62,7 @@ pub use progress::{
 };
 pub use report::{MAX_REPORTS, build_report, may_replace_report, report_name};
 pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
-pub use retention::{Retention, after_end, left_by_server_time, retention, selected, unlisted_reports};
+pub use retention::{Retention, after_end, left_by_server_time, retention, selected_report, unlisted_reports};
 pub use run_end::{AfterRun, after_run};
 pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
 pub use score::Score;
@@ -70,7 +70,7 @@ pub use source::{LINE_PART, SourceItem, is_listed_early, items_of_lines, items_o
 pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown, uncovered_line};
 pub use source_page::{BATCH, PageItems, PageUse, SourcePosition};
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, pinned_source};
-pub use source_spec::{SourceSpec, validated_source};
+pub use source_spec::{SourceSpec, valid_spec, validated_source};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
     acknowledged_status, job_status, pruned_status, recovered_status, storing_failed_status,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{JobObject, MAX_REPORTS, ResultClassifier};
-use crate::api::{ItemResult, JobCondition, JobReason, JobSpec, Select};
+use super::{JobObject, MAX_REPORTS, ResultClassifier, WriteResult, build_report};
+use crate::api::{ItemResult, JobCondition, JobReason, JobSpec, Report, Select};
 use crate::core::requeue::Action;
 use crate::core::time;
 
@@ -35,14 +35,19 @@ pub fn retention(job: &JobObject, now: Timestamp) -> Retention {
     }
 }
 
-/// Returns when a finished job is due again: at once to filter reports, at the expiry of its results, or on a change.
-pub fn after_end(job: &JobObject, now: Timestamp) -> Action {
-    if needs_selection(job).is_some() {
-        return Action::Requeue(Duration::ZERO);
+/// Returns when a job is due again after a write of its last status: at once to filter reports, at the expiry of its results, or
+/// on a change; sooner if it is not stored.
+pub fn after_end(stored: WriteResult, job: &JobObject, now: Timestamp) -> Action {
+    match stored {
+        WriteResult::Stored if needs_selection(job).is_some() => Action::Requeue(Duration::ZERO),
+        WriteResult::Stored => expires_at(job).map_or(Action::AwaitChange, |expiry| {
+            Action::Requeue(time::left_until(expiry, now))
+        }),
+        WriteResult::Gone => Action::AwaitChange,
+        WriteResult::Retry | WriteResult::Refused | WriteResult::Superseded => {
+            Action::Requeue(stored.retry_after())
+        }
     }
-    expires_at(job).map_or(Action::AwaitChange, |expiry| {
-        Action::Requeue(time::left_until(expiry, now))
-    })
 }
 
 /// Returns when to compare the times again; `None` if results that expire at `expiry` have expired by the time of the API
@@ -70,12 +75,13 @@ fn needs_selection(job: &JobObject) -> Option<&JobSpec> {
     (open && spec.results.select != Select::All).then_some(spec)
 }
 
-/// Returns the results of a report that `results.select` keeps; `None` if it keeps all of them.
-pub fn selected(spec: &JobSpec, results: Vec<ItemResult>) -> Option<Vec<ItemResult>> {
-    let (rules, before) = (ResultClassifier::of(spec), results.len());
+/// Returns a report of a job with the results that `results.select` keeps; `None` if it keeps all of them.
+pub fn selected_report(job: &JobObject, spec: &JobSpec, stored: Report) -> Option<Report> {
+    let (rules, before) = (ResultClassifier::of(spec), stored.results.len());
     let keeps = |result: &ItemResult| rules.keeps(spec.results.select, result);
-    let kept: Vec<_> = results.into_iter().filter(keeps).collect();
-    (kept.len() < before).then_some(kept)
+    let kept: Vec<_> = stored.results.into_iter().filter(keeps).collect();
+    let number = usize::try_from(stored.number).unwrap_or_default();
+    (kept.len() < before).then(|| build_report(&job.key.name, number, &kept, stored.reserved))
 }
 
 /// Returns the numbers of the reports that the status counts and that no list contained.
@@ -110,14 +116,25 @@ mod tests {
     fn results_expire_once_after_their_ttl() {
         let mut job = ended(&json!({"ttlSecondsAfterFinished": 60}));
         assert_eq!(retention(&job, at(159)), Retention::Keep);
-        assert_eq!(after_end(&job, at(159)), Action::Requeue(Duration::from_secs(1)));
+        assert_eq!(
+            after_end(WriteResult::Stored, &job, at(159)),
+            Action::Requeue(Duration::from_secs(1))
+        );
         assert_eq!(retention(&job, at(160)), Retention::Expire(at(160)));
         let expired = json!({"type": "ResultsStored", "status": "False", "reason": "ResultsExpired", "message": "",
             "lastTransitionTime": "2026-10-01T09:58:11Z"});
         job.status.conditions = vec![serde_json::from_value(expired).unwrap()];
         assert_eq!(retention(&job, at(160)), Retention::Keep);
-        assert_eq!(after_end(&job, at(160)), Action::AwaitChange);
-        assert_eq!(after_end(&ended(&json!({})), at(160)), Action::AwaitChange);
+        assert_eq!(after_end(WriteResult::Stored, &job, at(160)), Action::AwaitChange);
+        assert_eq!(
+            after_end(WriteResult::Stored, &ended(&json!({})), at(160)),
+            Action::AwaitChange
+        );
+        assert_eq!(after_end(WriteResult::Gone, &job, at(100)), Action::AwaitChange);
+        for failed in [WriteResult::Retry, WriteResult::Refused, WriteResult::Superseded] {
+            let retry = Action::Requeue(failed.retry_after());
+            assert_eq!(after_end(failed, &job, at(100)), retry, "{failed:?}");
+        }
     }
 
     #[test]
@@ -141,18 +158,20 @@ mod tests {
             job.status.results_pruned = pruned;
             let found = matches!(retention(&job, at(100)), Retention::Select(_));
             assert_eq!(found, due, "{select} {pruned}");
-            let at_once = after_end(&job, at(100)) == Action::Requeue(Duration::ZERO);
+            let at_once = after_end(WriteResult::Stored, &job, at(100)) == Action::Requeue(Duration::ZERO);
             assert_eq!(at_once, due, "{select} {pruned}");
         }
-        let spec = ended(&json!({"select": "Failed"})).spec.unwrap();
+        let job = ended(&json!({"select": "Failed"}));
+        let spec = job.spec.as_ref().unwrap();
         let results: Vec<ItemResult> = serde_json::from_value(json!([
             {"index": 0, "uri": "oss://pics/a.jpg", "score": "0.5"},
             {"index": 1, "uri": "oss://pics/b.jpg", "code": "InvalidImage"},
         ]))
         .unwrap();
-        let kept = selected(&spec, results).unwrap();
-        assert_eq!(kept.iter().map(|result| result.index).collect::<Vec<_>>(), [1]);
-        assert_eq!(selected(&spec, kept), None);
+        let stored = build_report("one", 3, &results, 7);
+        let kept = selected_report(&job, spec, stored).unwrap();
+        assert_eq!(kept, build_report("one", 3, &results[1..], 7));
+        assert_eq!(selected_report(&job, spec, kept), None);
     }
 
     #[test]

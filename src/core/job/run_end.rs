@@ -32,8 +32,8 @@ pub enum AfterRun {
     AwaitEnforcement(CloudError, End),
     /// The bucket of the grant is rechecked, and a canary call decides: the grant may have been removed during the run.
     RecheckGrant(Phase, Action),
-    /// The job is suspended until its budget is raised.
-    Suspend,
+    /// The job rests in this phase until it is edited.
+    Rest(Phase),
     /// The error of the source is reported.
     ReportSource(CloudError),
     /// Nothing is stored.
@@ -89,7 +89,7 @@ pub fn after_run(
         StopReason::OutOfBudget
             if spec.budget.as_ref().map(|b| b.on_exceeded) == Some(OnExceeded::Suspend) =>
         {
-            AfterRun::Suspend
+            AfterRun::Rest(Phase::OutOfBudget)
         }
         StopReason::OutOfBudget => ended(budget_exceeded()),
         StopReason::Source(error) => AfterRun::ReportSource(error),
@@ -196,7 +196,7 @@ mod tests {
         let budget = |action: &str| json!({"budget": {"maxRequests": 1, "onExceeded": action}});
         assert_eq!(
             after(StopReason::OutOfBudget, &budget("Suspend"), true),
-            AfterRun::Suspend
+            AfterRun::Rest(Phase::OutOfBudget)
         );
         let ended = after(StopReason::OutOfBudget, &budget("Fail"), true);
         assert!(matches!(

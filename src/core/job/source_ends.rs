@@ -169,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_that_oss_does_not_name_needs_action() {
+        let unnamed = source_owner_unknown("pics", None);
+        assert!(
+            matches!(&unnamed, Phase::SourceUnreadable(message, true) if message.contains("allow oss:GetBucketInfo")),
+            "{unnamed:?}"
+        );
+        let denied = error(CloudErrorKind::AccessDenied, "AccessDenied");
+        let denied = source_owner_unknown("pics", Some(&denied));
+        assert!(matches!(denied, Phase::SourceUnreadable(_, true)));
+    }
+
+    #[test]
     fn the_first_line_that_the_grant_does_not_cover_is_named() {
         let grant = grant_spec_with(&json!({
             "credentials": {"source": "Operator"}, "access": {"prefixes": ["a/"]},

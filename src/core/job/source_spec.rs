@@ -1,5 +1,6 @@
 //! The source as the spec of a job names it, and what the spec reveals about the images before the source is read.
 
+use super::JobObject;
 use crate::api::JobSpec;
 use crate::core::place::check_object_path;
 use crate::core::validate::{
@@ -36,6 +37,16 @@ impl SourceSpec {
             Self::Manifest(object) => vec![&object.bucket],
         }
     }
+}
+
+/// Returns the valid spec of a job, and its source.
+///
+/// # Errors
+/// Returns the message for the status of a job whose spec is invalid.
+pub fn valid_spec(job: &JobObject) -> Result<(JobSpec, SourceSpec), String> {
+    let spec = job.spec.as_ref().map_err(Clone::clone)?;
+    let source_spec = validated_source(spec).map_err(|error| error.to_string())?;
+    Ok((spec.clone(), source_spec))
 }
 
 /// Validates every name of a spec and returns the images as far as the spec defines them.
@@ -122,5 +133,16 @@ mod tests {
             let source = validated_source(&spec).ok();
             assert_eq!(source.as_ref().map(SourceSpec::buckets), buckets, "{members:?}");
         }
+    }
+
+    #[test]
+    fn a_spec_that_does_not_decode_or_is_invalid_has_a_message() {
+        let of = |spec| valid_spec(&JobObject::bare("media", "one", spec)).map(|(_, source)| source);
+        assert_eq!(
+            of(Err("unknown field".to_owned())),
+            Err("unknown field".to_owned())
+        );
+        let spec = crate::core::job::spec_with(&serde_json::json!({"source": {}}));
+        assert!(of(Ok(spec)).is_err_and(|message| message.contains("spec.source")));
     }
 }

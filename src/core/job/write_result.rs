@@ -56,6 +56,14 @@ impl WriteResult {
         }
     }
 
+    /// Returns `next` once the state is stored, else the time of the next attempt.
+    pub fn then(self, next: Action) -> Action {
+        match self.or_retry() {
+            ControlFlow::Continue(()) => next,
+            ControlFlow::Break(retry) => retry,
+        }
+    }
+
     /// Continues once the state is stored, else breaks with the time of the next attempt.
     pub fn or_retry(self) -> ControlFlow<Action> {
         if self == Self::Stored {
@@ -192,6 +200,7 @@ mod tests {
     #[test]
     fn only_a_stored_state_continues() {
         assert_eq!(WriteResult::Stored.or_retry(), ControlFlow::Continue(()));
+        assert_eq!(WriteResult::Stored.then(Action::AwaitChange), Action::AwaitChange);
         for (result, delay) in [
             (WriteResult::Retry, REREAD_AFTER),
             (WriteResult::Gone, REREAD_AFTER),
@@ -199,6 +208,7 @@ mod tests {
             (WriteResult::Refused, RETRY_REFUSED),
         ] {
             assert_eq!(result.or_retry(), ControlFlow::Break(Action::Requeue(delay)));
+            assert_eq!(result.then(Action::AwaitChange), Action::Requeue(delay));
         }
     }
 
