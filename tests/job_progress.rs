@@ -6,8 +6,8 @@ mod job_progress {
     use imm_operator::api::{JobSpec, JobStatus};
     use imm_operator::core::error::{CloudError, CloudErrorKind};
     use imm_operator::core::job::{
-        Progress, ResponseEffect, ResultBuffer, SourceItem, Step, add_items, add_listed, apply_response,
-        build_report, restore_report, resume_progress,
+        Progress, ResponseEffect, ResultBuffer, SourceItem, Step, StopReason, add_items, add_listed,
+        apply_response, build_report, restore_report, resume_progress,
     };
     use imm_operator::core::refusal::Refusal;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -101,35 +101,26 @@ mod job_progress {
 
     #[test]
     fn the_kind_of_an_error_decides_its_effect() {
-        let cases = [
-            (CloudErrorKind::Throttled, ResponseEffect::SlowDown),
-            (CloudErrorKind::Unavailable, ResponseEffect::Continue),
-            (CloudErrorKind::RequestRejected, ResponseEffect::Continue),
-            (
-                CloudErrorKind::CredentialsRejected,
-                ResponseEffect::CredentialsRejected(error(CloudErrorKind::CredentialsRejected)),
-            ),
-            (
-                CloudErrorKind::AccessDenied,
-                ResponseEffect::Denied {
-                    canary: true,
-                    error: error(CloudErrorKind::AccessDenied),
-                },
-            ),
-            (
-                CloudErrorKind::NoSuchProject,
-                ResponseEffect::NoProject {
-                    canary: true,
-                    error: error(CloudErrorKind::NoSuchProject),
-                },
-            ),
+        let cases: [(CloudErrorKind, fn(CloudError) -> ResponseEffect); 6] = [
+            (CloudErrorKind::Throttled, |_| ResponseEffect::SlowDown),
+            (CloudErrorKind::Unavailable, |_| ResponseEffect::Continue),
+            (CloudErrorKind::RequestRejected, |_| ResponseEffect::Continue),
+            (CloudErrorKind::CredentialsRejected, |error| {
+                ResponseEffect::Stop(StopReason::CredentialsRejected(error))
+            }),
+            (CloudErrorKind::AccessDenied, |error| {
+                ResponseEffect::Stop(StopReason::Denied { canary: true, error })
+            }),
+            (CloudErrorKind::NoSuchProject, |error| {
+                ResponseEffect::Stop(StopReason::NoProject { canary: true, error })
+            }),
         ];
         for (kind, expected) in cases {
             let mut progress = job(2);
             send(&mut progress, now());
             assert_eq!(
                 apply_response(&mut progress, 0, Err(error(kind)), now()),
-                expected,
+                expected(error(kind)),
                 "{kind:?}"
             );
         }

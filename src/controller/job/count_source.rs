@@ -5,26 +5,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::end_job::{end_job, stop};
+use super::end_job::block;
 use super::job_credentials::ValidJob;
-use super::manifest_lines::{AllowedBuckets, check_manifest_lines};
+use super::manifest_lines::check_manifest_lines;
 use super::persist::JobWriter;
 use super::read_page::{SourcePage, read_page};
 use super::source_error::on_source_error;
 use crate::api::{Cursor, GrantSpec, JobSpec, ObservedSource};
 use crate::controller::context::Context;
-use crate::core::job::delays::{NEXT_SECOND, RECHECK, is_past_deadline, retry_counted_page};
+use crate::core::job::delays::{NEXT_SECOND, is_past_deadline, retry_counted_page};
 use crate::core::job::{
-    ItemCounter, PageUse, Phase, SourcePosition, SourceSpec, WriteResult, pinned_source, stops_run,
+    AllowedBuckets, CountSchedule, CountStep, ItemCounter, PageUse, Phase, Renewal, SourcePosition,
+    SourceSpec, after_shown_count, count_step, pinned_source, renewed,
 };
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
-
-/// Interval at which the job is read while its source is counted.
-const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
-
-/// Interval at which the status of the job shows the number of items so far.
-const SHOW_COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// Counts the items once. `keys` are those of the source; a list of URIs, which needs none, is not counted. Breaks with the
 /// action for a job that has ended or has to count again, whose status is written.
@@ -35,23 +30,27 @@ pub(super) async fn count_source(
     grant: Option<&GrantSpec>,
 ) -> ControlFlow<Action> {
     let (context, spec) = (job.context, job.spec);
-    let observed = writer.job.status.source.clone().unwrap_or_default();
-    let Some(keys) = keys.filter(|_| observed.items.is_none()) else {
+    let Some(keys) = keys else {
         return Continue(());
     };
-    if observed.as_of.is_none() {
-        let pinned = match pin_source(context, (spec, job.source_spec), keys).await {
-            Ok(pinned) => pinned,
-            Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
-        };
-        let stored = writer.persist(context, None, &Phase::Counting(pinned, 0)).await;
-        stored.or_retry()?;
-        return Break(Action::Requeue(NEXT_SECOND));
+    let observed = writer.job.status.source.clone().unwrap_or_default();
+    match count_step(&observed) {
+        CountStep::Done => Continue(()),
+        CountStep::Pin => {
+            let pinned = match pin_source(context, (spec, job.source_spec), keys).await {
+                Ok(pinned) => pinned,
+                Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
+            };
+            let stored = writer.persist(context, None, &Phase::Counting(pinned, 0)).await;
+            Break(stored.then(Action::Requeue(NEXT_SECOND)))
+        }
+        CountStep::Count => {
+            let counter = Box::pin(count_pages(job, writer, &observed, keys.clone(), grant)).await?;
+            // The count is stored before it is used.
+            let phase = Phase::Counting(counter.source_seen(&observed), counter.items());
+            writer.persist(context, None, &phase).await.or_retry()
+        }
     }
-    let counter = Box::pin(count_pages(job, writer, &observed, keys.clone(), grant)).await?;
-    // The count is stored before it is used.
-    let phase = Phase::Counting(counter.source_seen(&observed), counter.items());
-    writer.persist(context, None, &phase).await.or_retry()
 }
 
 /// Counts the items of all pages.
@@ -62,37 +61,33 @@ async fn count_pages(
     mut keys: AccessKeys,
     grant: Option<&GrantSpec>,
 ) -> ControlFlow<Action, ItemCounter> {
-    let (context, spec, namespace) = (job.context, job.spec, job.key.namespace.as_str());
+    let (context, spec) = (job.context, job.spec);
     let (mut counter, mut allowed) = (ItemCounter::default(), AllowedBuckets::default());
     let mut place = Some(SourcePosition::of(&Cursor::default(), spec));
-    let (mut checked_at, mut shown_at) = (Instant::now(), Instant::now());
+    let (started_at, mut schedule) = (Instant::now(), CountSchedule::default());
     while let Some(at) = place {
         // Before the page occupies a part of the memory budget: reading the job needs one too.
-        let now = context.ports.now();
-        let check = checked_at.elapsed() >= CHECK_CHANGES_EVERY;
-        if is_past_deadline(&writer.job, spec, now)
+        let checks = schedule.checks_changes(started_at.elapsed());
+        if is_past_deadline(&writer.job, spec, context.ports.now())
             || context.stop.is_cancelled()
-            || (check && is_changed(context, writer).await)
+            || (checks && is_changed(context, writer).await)
         {
             return Break(Action::Requeue(Duration::ZERO));
         }
-        if check {
-            checked_at = Instant::now();
-            match job.source_credentials().await {
-                Ok(fresh) => keys = fresh,
-                Err(phase) if stops_run(&phase) => {
-                    return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
-                }
-                Err(_) => {}
+        if checks {
+            match renewed(job.source_credentials().await) {
+                Renewal::Use(fresh) => keys = fresh,
+                Renewal::Keep => {}
+                Renewal::Stop(phase) => return Break(block(context, writer, phase).await),
             }
         }
-        if shown_at.elapsed() >= SHOW_COUNT_EVERY {
-            shown_at = Instant::now();
+        if schedule.shows_count(started_at.elapsed()) {
+            let generation = writer.job.generation;
             let so_far = Phase::Counting(observed.clone(), counter.items());
-            show_count(context, writer, &so_far).await?;
+            let stored = writer.persist(context, None, &so_far).await;
+            after_shown_count(stored, writer.job.generation != generation)?;
         }
-        let of_job = (namespace, spec, job.source_spec);
-        let mut page = match read_page_with_retries(context, of_job, observed, &keys, &at).await {
+        let page = match read_page_with_retries(job, observed, &keys, &at).await {
             Ok(page) => page,
             Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
         };
@@ -100,48 +95,43 @@ async fn count_pages(
         if page.is_early {
             return Break(Action::Requeue(NEXT_SECOND));
         }
-        let mut fits = Ok(());
-        while !page.items.is_used_up() && fits.is_ok() {
-            let batch = page.items.next_batch();
-            fits = counter.add(&batch, spec);
-            if fits.is_ok()
-                && let Err(phase) =
-                    check_manifest_lines(context, namespace, (spec, grant), &batch, &mut allowed).await
-            {
-                drop(page);
-                return Break(stop(context, writer, None, phase, Action::Requeue(RECHECK)).await);
-            }
-            // A page has many batches, and none of them waits for anything.
-            tokio::task::yield_now().await;
+        match Box::pin(count_page(job, page, &mut counter, grant, &mut allowed)).await {
+            Ok(next) => place = next,
+            Err(phase) => return Break(block(context, writer, phase).await),
         }
-        if let Err(end) = fits.and_then(|()| counter.end_page(spec, page.next.as_ref())) {
-            drop(page);
-            return Break(end_job(context, writer, None, end).await);
-        }
-        place = page.next.take();
     }
     Continue(counter)
 }
 
-/// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
-async fn is_changed(context: &Context, writer: &JobWriter) -> bool {
-    let job = &writer.job;
-    match context.ports.get_job(&job.key).await {
-        Ok(Some(fresh)) => fresh.has_changed_since(&job.uid, job.generation),
-        Ok(None) => true,
-        Err(_) => false,
+/// Counts the items of a page. Returns the position of the next one; `None` at the end.
+///
+/// # Errors
+/// Returns the end of the job, or what it waits for.
+async fn count_page(
+    job: ValidJob<'_>,
+    mut page: SourcePage,
+    counter: &mut ItemCounter,
+    grant: Option<&GrantSpec>,
+    allowed: &mut AllowedBuckets,
+) -> Result<Option<SourcePosition>, Phase> {
+    while !page.items.is_used_up() {
+        let batch = page.items.next_batch();
+        counter.add(&batch, job.spec).map_err(Phase::Ended)?;
+        let namespace = &job.key.namespace;
+        check_manifest_lines(job.context, namespace, (job.spec, grant), &batch, allowed).await?;
+        // A page has many batches, and none of them waits for anything.
+        tokio::task::yield_now().await;
     }
+    counter
+        .end_page(job.spec, page.next.as_ref())
+        .map_err(Phase::Ended)?;
+    Ok(page.next)
 }
 
-/// Stores the number of items so far. Breaks when the job is gone or changed, or was edited: the write may have taken
-/// over the edit. A failed write stops no count.
-async fn show_count(context: &Context, writer: &mut JobWriter, so_far: &Phase) -> ControlFlow<Action> {
-    let generation = writer.job.generation;
-    match writer.persist(context, None, so_far).await {
-        gone @ (WriteResult::Gone | WriteResult::Superseded) => Break(Action::Requeue(gone.retry_after())),
-        _ if writer.job.generation != generation => Break(Action::Requeue(Duration::ZERO)),
-        WriteResult::Stored | WriteResult::Retry | WriteResult::Refused => Continue(()),
-    }
+/// Whether the job was edited, recreated or deleted since it was read. `false` when it cannot be read now.
+async fn is_changed(context: &Context, writer: &JobWriter) -> bool {
+    let stored = context.ports.get_job(&writer.job.key).await;
+    stored.is_ok_and(|stored| writer.job.is_changed(stored.as_ref()))
 }
 
 /// Reads a page, with retries after transient errors.
@@ -149,15 +139,15 @@ async fn show_count(context: &Context, writer: &mut JobWriter, so_far: &Phase) -
 /// # Errors
 /// Returns the last error of OSS.
 async fn read_page_with_retries(
-    context: &Context,
-    job: (&str, &JobSpec, &SourceSpec),
+    job: ValidJob<'_>,
     observed: &ObservedSource,
     keys: &AccessKeys,
     place: &SourcePosition,
 ) -> Result<SourcePage, CloudError> {
+    let of_job = (job.key.namespace.as_str(), job.spec, job.source_spec);
     let mut tries = 1;
     loop {
-        let page = read_page(context, job, observed, keys, place, PageUse::Count).await;
+        let page = read_page(job.context, of_job, observed, keys, place, PageUse::Count).await;
         let Some(wait) = page
             .as_ref()
             .err()

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use super::job_run::{JobRun, RunEvent, ScoreResponse, apply_edits};
 use super::manifest_lines::check_manifest_lines;
+use super::mark::mark;
 use super::persist::JobWriter;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::is_source_lost;
 use crate::core::job::events::{started, throttled};
 use crate::core::job::{
-    Phase, ResponseEffect, StopReason, WriteResult, add_items, apply_response, credentials_accepted,
-    other_service_role, source_grew,
+    ResponseEffect, StopReason, WriteResult, add_items, apply_response, other_service_role, project_read,
+    project_unread, source_grew,
 };
-use crate::ports::{AccessKeys, CloudError, CloudErrorKind, KubeError, ProjectLimits};
+use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::metric_labels::ScoreOutcome;
 
 /// Handles an event. Returns why the run has to stop; `None` when it continues.
@@ -65,10 +66,9 @@ pub(super) async fn take_batch(run: &mut JobRun<'_>) -> Option<StopReason> {
     }
     let (namespace, grant) = (&run.writer.job.key.namespace, run.input.grant.as_ref());
     let allowed = &mut run.source.allowed;
-    match check_manifest_lines(run.context, namespace, (&run.spec, grant), &found, allowed).await {
-        Ok(()) => {}
-        Err(Phase::Ended(end)) => return Some(StopReason::Finished(end)),
-        Err(phase) => return Some(StopReason::Blocked(phase)),
+    let checked = check_manifest_lines(run.context, namespace, (&run.spec, grant), &found, allowed);
+    if let Err(phase) = checked.await {
+        return Some(phase.into());
     }
     let counted = add_items(&mut run.progress, found, last);
     (!counted).then(|| StopReason::Finished(source_grew(&run.spec, run.progress.total())))
@@ -84,21 +84,15 @@ fn handle_limits(
 ) -> Option<StopReason> {
     let canary = std::mem::take(&mut run.awaiting_limits);
     run.input.limiter.on_limits(&run.input.identity, &limits);
-    let Err(error) = limits else {
-        credentials_accepted(&mut run.progress);
-        run.progress.known_mut().project = true;
-        return check_service_role(run);
-    };
-    if error.kind == CloudErrorKind::NoSuchProject {
-        // IMM checks the credentials before it looks for the project.
-        credentials_accepted(&mut run.progress);
-        Some(StopReason::NoProject { canary, error })
-    } else if error.is_clock_skew() {
-        Some(StopReason::ClockSkew(error))
-    } else if error.rejects_credentials() {
-        Some(credentials_rejected(run, error, keys))
-    } else {
-        None
+    match limits {
+        Ok(_) => {
+            project_read(&mut run.progress);
+            check_service_role(run)
+        }
+        Err(error) => {
+            let reason = project_unread(&mut run.progress, error, canary)?;
+            Some(stop_with(run, reason, keys))
+        }
     }
 }
 
@@ -110,10 +104,13 @@ pub(super) fn check_service_role(run: &JobRun<'_>) -> Option<StopReason> {
     other_service_role(&run.spec.project, granted, &role).map(StopReason::Finished)
 }
 
-/// Returns the end of the run after a call with these credentials was rejected. Only the first such call counts.
-fn credentials_rejected(run: &mut JobRun<'_>, error: CloudError, keys: Arc<AccessKeys>) -> StopReason {
-    run.rejected_keys.get_or_insert(keys);
-    StopReason::CredentialsRejected(error)
+/// Returns why the run stops after a call with these credentials, and keeps them if they were rejected. Only the first such call
+/// counts.
+fn stop_with(run: &mut JobRun<'_>, reason: StopReason, keys: Arc<AccessKeys>) -> StopReason {
+    if let StopReason::CredentialsRejected(_) = reason {
+        run.rejected_keys.get_or_insert(keys);
+    }
+    reason
 }
 
 /// Records the answer to a scoring call and adapts the rate. Returns why the run has to stop; `None` when it
@@ -124,15 +121,12 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
     run.context
         .metrics
         .score_call(ScoreOutcome::of(&result), billable);
-    let served = result.is_ok();
-    let before_canary = !run.progress.canary_passed();
     let now = run.context.ports.now();
     match apply_response(&mut run.progress, index, result, now) {
-        ResponseEffect::Continue => {
-            if served {
-                run.input.limiter.on_success();
-            }
-            if before_canary && run.progress.canary_passed() {
+        ResponseEffect::Continue => None,
+        ResponseEffect::Served { passes } => {
+            run.input.limiter.on_success();
+            if passes {
                 run.context.trials.lock().end(&run.writer.job.uid, true);
             }
             None
@@ -149,52 +143,37 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
             run.input.limiter.on_throttled();
             None
         }
-        ResponseEffect::CredentialsRejected(error) => Some(credentials_rejected(run, error, keys)),
-        ResponseEffect::Denied { canary, error } => Some(StopReason::Denied { canary, error }),
-        ResponseEffect::NoProject { canary, error } => Some(StopReason::NoProject { canary, error }),
-        ResponseEffect::OtherRegion(error) => Some(StopReason::OtherRegion(error)),
-        ResponseEffect::ClockSkew(error) => Some(StopReason::ClockSkew(error)),
+        ResponseEffect::Stop(reason) => Some(stop_with(run, reason, keys)),
     }
 }
 
 /// Applies the result of a store. Returns why the run has to stop; `None` when it continues.
 fn on_persisted(run: &mut JobRun<'_>, writer: JobWriter, stored: WriteResult) -> Option<StopReason> {
-    run.persisting = false;
+    run.stores.end();
     run.writer = writer;
     apply_edits(run);
-    match stored {
-        WriteResult::Stored => {
-            run.progress.persisted();
-            None
-        }
-        WriteResult::Retry | WriteResult::Refused => None,
-        WriteResult::Gone => Some(StopReason::Gone),
-        WriteResult::Superseded => Some(StopReason::Superseded),
+    if stored == WriteResult::Stored {
+        run.progress.persisted();
     }
+    StopReason::of_store(stored)
 }
 
 /// Adds the started annotation before the first call is sent and after its reservation is stored. An annotated
 /// object without a reservation was therefore restored from a backup or has lost its status. Returns why the run
 /// has to stop; `None` when it continues.
 async fn mark_started(run: &mut JobRun<'_>) -> Option<StopReason> {
-    if run.writer.job.started.is_some() || run.progress.requests().reserved == 0 {
+    if !run.writer.job.needs_mark(&run.progress) {
         return None;
     }
-    match run.context.ports.mark_started(&run.writer.job).await {
-        Ok(version) => {
-            let job = &mut run.writer.job;
-            job.resource_version = version;
-            job.started = Some(job.uid.clone());
-            // Another writer can have removed the annotation during the run.
-            if run.progress.requests().sent == 0 {
-                publish_job_event(run.context, &run.writer.job, started()).await;
-            }
-            None
-        }
-        Err(KubeError::Conflict) => Some(StopReason::Reevaluate),
-        Err(error) => {
+    if let Err(error) = mark(run.context, &mut run.writer.job).await {
+        let reason = StopReason::of_missing_mark(error);
+        if let StopReason::NotStarted(error) = &reason {
             tracing::warn!(job = %run.writer.job.key, %error, "failed to add started annotation");
-            Some(StopReason::NotStarted(error))
         }
+        return Some(reason);
     }
+    if let Some(event) = started(&run.progress) {
+        publish_job_event(run.context, &run.writer.job, event).await;
+    }
+    None
 }

@@ -1,19 +1,20 @@
 //! A running job: its state, and the events that change it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::manifest_lines::AllowedBuckets;
 use super::persist::JobWriter;
 use super::prepare::{RunInput, RunState};
 use super::read_page::SourcePage;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::core::job::{
-    Progress, ReservationSize, SourcePosition, Throughput, WriteResult, add_listed, deny_objects,
+    AllowedBuckets, Progress, RefreshSchedule, SourcePosition, StoreSchedule, WriteResult, add_listed,
+    deny_objects,
 };
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::notify::Subscription;
@@ -67,20 +68,11 @@ pub(super) struct JobRun<'a> {
     /// Position in the queue of the project's rate limiter, kept while the run stores.
     pub(super) ticket: Option<QueueTicket>,
     pub(super) source: SourceState,
-    /// Whether a store is in flight. `writer` holds the object from before until the store is done.
-    pub(super) persisting: bool,
-    /// When the last store was prepared, and the items that were done then.
-    pub(super) persisted_at: Instant,
-    pub(super) persisted_done: usize,
-    pub(super) status_at: Instant,
-    pub(super) started_at: Instant,
-    /// Items that were done before this run.
-    pub(super) done_before: usize,
-    pub(super) throughput: Throughput,
-    /// When the object and its grant are read again; `None` means at once.
-    pub(super) refresh_due: Option<Instant>,
+    started_at: Instant,
+    /// While a store is in flight, `writer` holds the object from before.
+    pub(super) stores: StoreSchedule,
+    pub(super) refreshes: RefreshSchedule,
     pub(super) throttled: bool,
-    pub(super) reservation_size: ReservationSize,
     /// The credentials of the first call of this run that were rejected: the run may use newer ones by now.
     pub(super) rejected_keys: Option<Arc<AccessKeys>>,
 }
@@ -93,7 +85,6 @@ impl<'a> JobRun<'a> {
             keys,
             source_keys,
         } = state;
-        let now = Instant::now();
         writer.holds_results = true;
         let mut run = Self {
             context,
@@ -106,18 +97,11 @@ impl<'a> JobRun<'a> {
             ticket: None,
             source: SourceState::default(),
             writer,
-            done_before: progress.done(),
-            persisted_done: progress.done(),
+            stores: StoreSchedule::of_run(progress.done()),
             progress,
-            persisting: false,
-            persisted_at: now,
-            status_at: now,
-            started_at: now,
-            throughput: Throughput::default(),
-            // Counting the source and obtaining credentials may have taken minutes since the gate opened.
-            refresh_due: None,
+            started_at: Instant::now(),
+            refreshes: RefreshSchedule::default(),
             throttled: false,
-            reservation_size: ReservationSize::default(),
             rejected_keys: None,
         };
         deny_objects(&mut run.progress, input.denied_objects.clone());
@@ -129,6 +113,11 @@ impl<'a> JobRun<'a> {
             add_listed(&mut run.progress, uris);
         }
         run
+    }
+
+    /// Returns the time since the start of the run.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started_at.elapsed()
     }
 
     /// Returns the state of the job. What else the run holds, such as its place in the queue of the rate limiter, is free then.

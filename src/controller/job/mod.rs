@@ -28,10 +28,10 @@ mod read_job;
 mod read_page;
 mod refresh;
 mod report_reader;
-mod reservation;
 mod retention;
 mod run;
 mod source_error;
+mod start_store;
 mod store_status;
 
 use std::ops::ControlFlow::{self, Break, Continue};

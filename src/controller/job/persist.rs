@@ -9,8 +9,8 @@ use super::store_status::write_status;
 use crate::api::{JobStatus, Report};
 use crate::controller::context::Context;
 use crate::core::job::{
-    AfterFailedStore, FailedStore, JobObject, Phase, Progress, ReportDraft, ResultBuffer, WriteResult,
-    after_failed_store, build_report, job_status, may_replace_report, storing_failed_status,
+    AfterConflict, AfterFailedStore, FailedStore, JobObject, Phase, Progress, ReportDraft, WriteResult,
+    after_conflict, after_failed_store, build_report, job_status, may_replace_report, storing_failed_status,
     uncounted_status, wait_before_retry,
 };
 use crate::ports::{KubeError, StoredReport};
@@ -71,11 +71,7 @@ impl JobWriter {
     ) -> PendingWrite {
         let status = phase.map(|phase| job_status(&self.job, phase, Some(progress), context.ports.now()));
         let reserved = progress.requests().reserved;
-        let mut reports = VecDeque::new();
-        if let ResultBuffer::Reports(filing) = progress.results_mut() {
-            let always = self.filed != Some(reserved);
-            reports.extend(filing.take_pending(always));
-        }
+        let reports = progress.reports_to_store(self.filed).into();
         PendingWrite {
             reports,
             reserved,
@@ -156,13 +152,13 @@ impl JobWriter {
             return true;
         }
         match context.ports.get_job(&self.job.key).await {
-            Ok(Some(fresh)) => {
-                if fresh.uid == self.job.uid && fresh.status == *written {
-                    self.job = fresh;
+            Ok(stored) => {
+                let is_own = after_conflict(&self.job, written, stored.as_ref()) == AfterConflict::Stored;
+                if let Some(stored) = stored.filter(|_| is_own) {
+                    self.job = stored;
                 }
                 true
             }
-            Ok(None) => true,
             Err(_) => false,
         }
     }

@@ -19,22 +19,19 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::events::{check_service_role, handle_event, handle_late_event, take_batch};
 use super::job_run::{Calls, JobRun, RunEvent, ScoreResponse};
 use super::read_page::{SourcePage, read_page};
 use super::refresh::refresh;
-use super::reservation::persist;
+use super::start_store::{start_store, store_if_due};
+use crate::core::job::delays::RETRY_PAGE;
 use crate::core::job::{
-    PERSIST_EVERY, PageUse, ResultBuffer, Step, StopReason, active_deadline, clamped_wait, has_news,
-    is_store_due, stop_condition,
+    BeforeStep, CallLimits, PERSIST_EVERY, PageUse, RunFacts, Step, StopReason, active_deadline, before_step,
+    clamped_wait, stop_condition,
 };
-use crate::runtime::deadline;
 use crate::runtime::rate_limit::Permit as RatePermit;
-
-/// Delay before a page that could not be read is read again.
-const RETRY_PAGE: Duration = Duration::from_secs(2);
 
 /// Runs the job until it ends or has to stop. Calls in flight are always awaited, and their answers recorded and
 /// stored.
@@ -49,18 +46,17 @@ pub(super) async fn execute<'a>(mut run: JobRun<'a>) -> (JobRun<'a>, StopReason)
 /// call has used are released at once: only a crash makes them count as spent.
 async fn drain<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>, end: &StopReason) {
     run.progress.release();
-    let mut stores =
-        has_news(&run.progress, run.done_before) && !matches!(end, StopReason::Gone | StopReason::Superseded);
+    let mut stores = end.allows_stores() && run.stores.has_news(&run.progress);
     while !calls.is_empty() {
-        if stores && !run.persisting && run.persisted_at.elapsed() >= PERSIST_EVERY {
-            persist(run, calls, false);
+        if stores && run.stores.is_interval_over(run.elapsed()) {
+            start_store(run, calls, false);
         }
-        let due = if stores {
-            wait_until(run, PERSIST_EVERY)
+        let pause = if stores {
+            pause(run, PERSIST_EVERY)
         } else {
-            deadline::after(Instant::now(), PERSIST_EVERY)
+            PERSIST_EVERY
         };
-        if let Ok(Some(event)) = timeout_at(due, calls.next()).await {
+        if let Ok(Some(event)) = timeout(pause, calls.next()).await {
             stores &= handle_late_event(run, event).await.is_none();
         }
     }
@@ -81,7 +77,7 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
             return reason;
         }
         let until = active_deadline(&run.writer.job, &run.spec, now);
-        let ended = match before_step(run, calls).await {
+        let ended = match prepare_step(run, calls).await {
             BeforeStep::Stop(reason) => Some(reason),
             BeforeStep::Wait => wait_for_event(run, calls, PERSIST_EVERY).await,
             BeforeStep::Ready => take_step(run, calls, now, until).await,
@@ -92,47 +88,29 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
     }
 }
 
-/// What is to be done before the next step.
-enum BeforeStep {
-    Stop(StopReason),
-    Wait,
-    Ready,
-}
-
-/// Refreshes the object and the grant, stores, and reads the limits of the project, each if it is due.
-async fn before_step<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> BeforeStep {
-    if !run.persisting
-        && refresh_is_due(run)
+/// Refreshes the object and the grant, stores, and reads the limits of the project, each if it is due. Decides whether the run
+/// may take its next step.
+async fn prepare_step<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> BeforeStep {
+    if !run.stores.is_under_way()
+        && run.refreshes.is_due(run.elapsed())
         && let Some(reason) = refresh(run, calls).await
     {
         return BeforeStep::Stop(reason);
     }
-    if !run.persisting
-        && is_store_due(&run.progress, run.persisted_at.elapsed())
-        && has_news(&run.progress, run.done_before)
-    {
-        let reserve = run.progress.canary_passed() && run.progress.has_open_items();
-        persist(run, calls, reserve);
-    }
-    if run.progress.has_open_items() && run.input.limiter.claim_limits_request(&run.input.identity) {
+    store_if_due(run, calls);
+    let (limiter, identity) = (&run.input.limiter, &run.input.identity);
+    if run.progress.has_open_items() && limiter.claim_limits_request(identity) {
         // Before its canary call a run waits for the limits: they may show that the call would fail.
         run.awaiting_limits = !run.progress.canary_passed();
         calls.push(ask_limits(run));
     }
-    // A run without open items makes no call, and so does not ask for the limits.
-    let before_canary = !run.progress.canary_passed() && run.progress.has_open_items();
-    if run.awaiting_limits || (before_canary && !run.input.limiter.limits_known(&run.input.identity)) {
-        return BeforeStep::Wait;
-    }
-    if before_canary && let Some(reason) = check_service_role(run) {
-        return BeforeStep::Stop(reason);
-    }
-    // A due refresh comes before the next call, and waits for the store in flight.
-    if run.persisting && refresh_is_due(run) {
-        BeforeStep::Wait
-    } else {
-        BeforeStep::Ready
-    }
+    let facts = RunFacts {
+        refresh_waits: run.stores.is_under_way() && run.refreshes.is_due(run.elapsed()),
+        awaits_limits: run.awaiting_limits,
+        limits_known: limiter.limits_known(identity),
+        other_role: check_service_role(run),
+    };
+    before_step(&run.progress, facts)
 }
 
 /// Takes the next step. Returns why the run has to stop; `None` when it continues.
@@ -142,18 +120,15 @@ async fn take_step<'a>(
     now: Timestamp,
     until: Option<Timestamp>,
 ) -> Option<StopReason> {
-    if let ResultBuffer::Reports(reports) = run.progress.results_mut() {
-        reports.limit(run.context.runs.result_bytes());
-    }
-    let parallelism = run.spec.parallelism.and_then(|n| usize::try_from(n).ok());
-    let budget = run.spec.budget.as_ref().map(|budget| budget.max_requests);
-    let ceiling = parallelism.unwrap_or(usize::MAX);
-    match run.progress.next_step(now, ceiling, budget) {
+    let result_bytes = run.context.runs.result_bytes();
+    run.progress.results_mut().limit(result_bytes);
+    let limits = CallLimits::of(&run.spec);
+    match run.progress.next_step(now, limits.at_once, limits.budget) {
         Step::Finished => Some(StopReason::LimitsReached),
         Step::OutOfBudget => Some(StopReason::OutOfBudget),
-        Step::Reserve if run.persisting => wait_for_event(run, calls, PERSIST_EVERY).await,
+        Step::Reserve if run.stores.is_under_way() => wait_for_event(run, calls, PERSIST_EVERY).await,
         Step::Reserve => {
-            persist(run, calls, true);
+            start_store(run, calls, true);
             None
         }
         // A page has many batches.
@@ -164,8 +139,8 @@ async fn take_step<'a>(
         }
         Step::Send => send_next(run, calls, until).await,
         Step::Wait(due) => {
-            let due = due.into_iter().chain(until).min();
-            wait_for_event(run, calls, clamped_wait(now, due)).await
+            let pause = clamped_wait(now, due.into_iter().chain(until));
+            wait_for_event(run, calls, pause).await
         }
     }
 }
@@ -214,8 +189,7 @@ async fn send_next<'a>(
 ) -> Option<StopReason> {
     let input = run.input;
     let namespace = run.writer.job.key.namespace.clone();
-    let left = clamped_wait(run.context.ports.now(), until);
-    let due = wait_until(run, left);
+    let pause = pause(run, clamped_wait(run.context.ports.now(), until));
     let mut ticket = run.ticket;
     let permitted = async {
         run.context.ports.billing_permitted().await;
@@ -226,14 +200,14 @@ async fn send_next<'a>(
         Some(event) = calls.next(), if !calls.is_empty() => Wakeup::Event(event),
         () = run.subscription.notify.notified() => Wakeup::Notified,
         () = run.context.stop.cancelled() => Wakeup::TimedOut,
-        () = sleep_until(due) => Wakeup::TimedOut,
+        () = sleep(pause) => Wakeup::TimedOut,
     };
     run.ticket = ticket;
     let permit = match woken {
         Wakeup::Permit(permit) => permit,
         Wakeup::Event(event) => return handle_event(run, event).await,
         Wakeup::Notified => {
-            run.refresh_due = None;
+            run.refreshes.set_due();
             return None;
         }
         Wakeup::TimedOut => return None,
@@ -253,38 +227,28 @@ async fn send_next<'a>(
     None
 }
 
-/// Waits for an event, for at most `pause`, and handles it. Returns why the run has to stop; `None` when it
+/// Waits for an event, for at most `longest`, and handles it. Returns why the run has to stop; `None` when it
 /// continues.
 async fn wait_for_event<'a>(
     run: &mut JobRun<'a>,
     calls: &mut Calls<'a>,
-    pause: Duration,
+    longest: Duration,
 ) -> Option<StopReason> {
-    let due = wait_until(run, pause);
+    let pause = pause(run, longest);
     tokio::select! {
         Some(event) = calls.next(), if !calls.is_empty() => handle_event(run, event).await,
         () = run.subscription.notify.notified() => {
-            run.refresh_due = None;
+            run.refreshes.set_due();
             None
         }
-        () = sleep_until(due) => None,
+        () = sleep(pause) => None,
         () = run.context.stop.cancelled() => None,
     }
 }
 
-fn refresh_is_due(run: &JobRun<'_>) -> bool {
-    run.refresh_due.is_none_or(|due| due <= Instant::now())
-}
-
-/// Returns when to stop waiting: after `pause`, or when the next store is due, so that results are stored in time
-/// however long the next answer takes.
-fn wait_until(run: &JobRun<'_>, pause: Duration) -> Instant {
-    let due = deadline::after(Instant::now(), pause);
-    if run.persisting || !has_news(&run.progress, run.done_before) {
-        due
-    } else {
-        due.min(deadline::after(run.persisted_at, PERSIST_EVERY))
-    }
+/// Returns how long to wait for an event, at most `longest`.
+fn pause(run: &JobRun<'_>, longest: Duration) -> Duration {
+    run.stores.pause(&run.progress, run.elapsed(), longest)
 }
 
 /// What ends the wait for a permit.

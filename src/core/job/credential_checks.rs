@@ -94,9 +94,28 @@ pub fn refused_credentials(refusal: CredentialRefusal, identity: &Identity) -> P
     }
 }
 
-/// Whether a running job has to stop with this phase. Other failures may pass: the current credentials stay in use until
-/// they are fetched again.
-pub fn stops_run(phase: &Phase) -> bool {
+/// What follows from fetching credentials again that are in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal<T> {
+    /// The fetched ones are used.
+    Use(T),
+    /// The current ones stay in use until they are fetched again: the failure may pass.
+    Keep,
+    /// The job stops with this phase: its credentials may not be used any more.
+    Stop(Phase),
+}
+
+/// Returns what follows from fetching credentials again, or from the phase of a job that gets none.
+pub fn renewed<T>(fetched: Result<T, Phase>) -> Renewal<T> {
+    match fetched {
+        Ok(keys) => Renewal::Use(keys),
+        Err(phase) if stops_run(&phase) => Renewal::Stop(phase),
+        Err(_) => Renewal::Keep,
+    }
+}
+
+/// Whether a running job has to stop with this phase.
+fn stops_run(phase: &Phase) -> bool {
     let of_other = |error: &CredentialsError| {
         matches!(
             error,
@@ -161,8 +180,10 @@ mod tests {
         let AccountCheck::Rejected(_, rejected) = check(Err(rejected)) else {
             panic!("they are rejected");
         };
-        assert!(stops_run(&other) && stops_run(&rejected));
         let passing = credentials_failed(CredentialsError::Unavailable, &identity);
-        assert!(!stops_run(&passing));
+        assert_eq!(renewed::<()>(Err(passing)), Renewal::Keep);
+        assert_eq!(renewed::<()>(Err(other.clone())), Renewal::Stop(other));
+        assert_eq!(renewed::<()>(Err(rejected.clone())), Renewal::Stop(rejected));
+        assert_eq!(renewed(Ok(7)), Renewal::Use(7));
     }
 }

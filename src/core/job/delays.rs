@@ -22,6 +22,8 @@ pub const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 pub const REREAD_AFTER: Duration = Duration::from_secs(3);
 /// Delay before a job is reconciled again whose status the API server rejects.
 pub const RETRY_REFUSED: Duration = Duration::from_secs(60);
+/// Delay before a run reads a page again that could not be read.
+pub const RETRY_PAGE: Duration = Duration::from_secs(2);
 /// Delay before a source is read again after a transient error.
 const RETRY_SOURCE: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,6 @@
 //! The events of a job.
 
-use super::{End, JobObject, Phase};
+use super::{End, JobObject, Phase, Progress};
 use crate::api::{EventReason, JobCondition, JobStatus, SuspendCause};
 use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::error::CloudError;
@@ -79,9 +79,11 @@ fn resumed() -> EventContent {
     EventContent::new(EventReason::Resumed, "Resumed: spec.suspend is false")
 }
 
-/// Returns the event of a job before its first call.
-pub fn started() -> EventContent {
-    EventContent::new(EventReason::Started, "The first call is about to be made")
+/// Returns the event of a job that has got its started annotation; `None` after its first call, because another writer can
+/// remove the annotation during a run.
+pub fn started(progress: &Progress) -> Option<EventContent> {
+    let event = EventContent::new(EventReason::Started, "The first call is about to be made");
+    (progress.requests().sent == 0).then_some(event)
 }
 
 /// Returns the event of a job whose requests IMM throttles.
@@ -99,10 +101,11 @@ pub fn results_expired() -> EventContent {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
-    use crate::core::job::spec_with;
+    use crate::core::job::{resume_progress, spec_with};
 
     #[test]
     fn a_status_is_announced_when_the_job_becomes_stalled_or_resumes_and_not_at_its_end() {
@@ -147,5 +150,22 @@ mod tests {
             job.status.suspended_by = cause;
             assert_eq!(rests(&job, &phase), event, "{cause:?} {phase:?}");
         }
+    }
+
+    #[test]
+    fn the_start_is_announced_before_the_first_call_only() {
+        let spec = spec_with(&json!({"source": {"uris": ["oss://pics/a.jpg"]}}));
+        let started_after = |sent: i64| {
+            let status = json!({"requests": {"reserved": sent, "sent": sent}});
+            let status: JobStatus = serde_json::from_value(status).unwrap();
+            started(&resume_progress(
+                &spec,
+                &status,
+                (1, true),
+                Timestamp::UNIX_EPOCH,
+                "uid",
+            ))
+        };
+        assert!(started_after(0).is_some() && started_after(1).is_none());
     }
 }

@@ -120,19 +120,6 @@ pub fn evaluate_gate(
     }
 }
 
-/// Whether a run may continue with the grant as it is now. `denied` are the objects that a Deny covered when the run started:
-/// the calls that it fails, or no longer fails, are decided at a start.
-pub fn stays_open(
-    job: &JobObject,
-    spec: &JobSpec,
-    source_spec: &SourceSpec,
-    (grant, denied): (Option<&GrantObject>, &[String]),
-    now: Timestamp,
-) -> bool {
-    let covered = grant.map_or(&[][..], |grant| grant.status.denied_objects.as_slice());
-    covered == denied && evaluate_gate(job, spec, source_spec, grant, now) == GateDecision::Open
-}
-
 /// Returns the bucket whose policy has a Deny that decides about the job: it makes no call, or none for some items.
 pub fn denying_bucket<'a>(decision: &GateDecision, grant: Option<&'a GrantObject>) -> Option<&'a str> {
     let grant = grant?;
@@ -347,24 +334,6 @@ mod tests {
         assert_eq!(GateDecision::Open.during_trial(None), GateDecision::Open);
         let denied = GateDecision::Denied("a Deny".to_owned());
         assert_eq!(denied.clone().during_trial(Some((&key, until))), denied);
-    }
-
-    #[test]
-    fn a_run_continues_while_the_gate_is_open_and_the_denied_objects_are_the_same() {
-        let spec = job_spec(&json!({"uris": ["oss://pics-1/a/1.jpg"]}));
-        let job = JobObject::bare("media", "one", Ok(spec.clone()));
-        let source = validated_source(&spec).unwrap();
-        let mut grant = live_grant(3_600);
-        let stays = |grant: &GrantObject, denied: &[String]| {
-            stays_open(&job, &spec, &source, (Some(grant), denied), NOW)
-        };
-        assert!(stays(&grant, &[]));
-        let denied = ["pics-1/b/*".to_owned()];
-        assert!(!stays(&grant, &denied));
-        grant.status.denied_objects = denied.to_vec();
-        assert!(stays(&grant, &denied) && !stays(&grant, &[]));
-        grant.deleting = true;
-        assert!(!stays(&grant, &denied));
     }
 
     #[test]

@@ -1,9 +1,29 @@
-//! The limits of a job: how many items may fail or be below the threshold.
+//! The limits of a job: how many calls it may make, and how many items may fail or be below the threshold.
 
 use super::Progress;
 use super::phase::{End, allowed_count};
 use crate::api::{JobReason, JobSpec, OnBelow};
 use crate::core::condition_builder::counted;
+
+/// How many calls a job may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// At the same time.
+    pub at_once: usize,
+    /// In all; `None` without a budget.
+    pub budget: Option<i64>,
+}
+
+impl CallLimits {
+    /// Returns the limits that the spec sets.
+    pub fn of(spec: &JobSpec) -> Self {
+        let parallelism = spec.parallelism.and_then(|number| usize::try_from(number).ok());
+        Self {
+            at_once: parallelism.unwrap_or(usize::MAX),
+            budget: spec.budget.as_ref().map(|budget| budget.max_requests),
+        }
+    }
+}
 
 /// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
@@ -56,11 +76,28 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::jiff::Timestamp;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::api::JobStatus;
     use crate::core::job::{resume_progress, spec_with};
+
+    #[test]
+    fn a_spec_without_limits_allows_any_number_of_calls() {
+        let limits = |more: &Value| {
+            let mut fields = json!({"source": {"uris": ["oss://pics/a.jpg"]}});
+            fields
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let CallLimits { at_once, budget } = CallLimits::of(&spec_with(&fields));
+            (at_once, budget)
+        };
+        assert_eq!(limits(&json!({})), (usize::MAX, None));
+        let both = json!({"parallelism": 7, "budget": {"maxRequests": 40}});
+        assert_eq!(limits(&both), (7, Some(40)));
+        assert_eq!(limits(&json!({"parallelism": -1})), (usize::MAX, None));
+    }
 
     #[test]
     fn a_job_fails_beyond_the_failures_and_the_low_scores_that_it_allows() {

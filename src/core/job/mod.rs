@@ -1,6 +1,8 @@
 //! Jobs: which calls an `ImageScoreJob` may make and when, and the status that follows from the responses.
 
+mod before_step;
 mod conditions;
+mod count_schedule;
 mod credential_checks;
 mod deadline;
 pub mod delays;
@@ -14,11 +16,14 @@ mod gate;
 mod grant_wait;
 mod limits;
 mod listed_object;
+mod manifest_lines;
 mod phase;
 mod planned_size;
 mod preconditions;
 mod progress;
+mod project_limits;
 mod ready_summary;
+mod refresh;
 mod report;
 mod result_buffer;
 mod retention;
@@ -38,10 +43,12 @@ mod throughput;
 mod upgrade;
 mod write_result;
 
+pub use before_step::{BeforeStep, RunFacts, before_step, stop_condition};
 pub use conditions::missing_results;
+pub use count_schedule::{CountSchedule, CountStep, after_shown_count, count_step};
 pub use credential_checks::{
-    AccountCheck, check_account, operator_reads_source, refused_credentials, scoring_identity, source_bucket,
-    source_identity, stops_run,
+    AccountCheck, Renewal, check_account, operator_reads_source, refused_credentials, renewed,
+    scoring_identity, source_bucket, source_identity,
 };
 pub use deadline::{active_deadline, budget_is_exhausted, is_region_known};
 pub use ends::{grant_unread, names_caller, other_service_role, rejected_credentials, results_unreadable};
@@ -49,25 +56,30 @@ pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, 
 pub use first_calls::is_item_code;
 #[cfg(test)]
 pub(crate) use fixtures::spec_with;
-pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch, stays_open};
+pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch};
 pub use grant_wait::wait_for_grant;
-pub use limits::evaluate_limits;
+pub use limits::{CallLimits, evaluate_limits};
 pub use listed_object::{ListPosition, ListedObject};
+pub use manifest_lines::{AllowedBuckets, manifest_buckets};
 pub use phase::{End, Phase, cancelled};
 pub use planned_size::planned_size;
 pub use preconditions::{Obstacle, final_obstacle, resting_phase};
 pub use progress::{
-    Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response,
-    credentials_accepted, deny_objects, restore_report, resume_progress,
+    Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response, deny_objects,
+    restore_report, resume_progress,
 };
+pub use project_limits::{project_read, project_unread};
+pub use refresh::{RefreshSchedule, needs_account_check, rules_allow_run, stays_open, take_over_edits};
 pub use report::{MAX_REPORTS, build_report, may_replace_report, report_name};
 pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
-pub use retention::{Retention, after_end, left_by_server_time, retention, selected_report, unlisted_reports};
+pub use retention::{
+    Retention, after_end, left_by_server_time, retention, selected_report, unlisted_reports,
+};
 pub use run_end::{AfterRun, after_run};
 pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, is_listed_early, items_of_lines, items_of_page};
-pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown, uncovered_line};
+pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown};
 pub use source_page::{BATCH, PageItems, PageUse, SourcePosition};
 pub use source_size::{ItemCounter, decoded_bytes, list_bytes, pinned_source};
 pub use source_spec::{SourceSpec, valid_spec, validated_source};
@@ -76,11 +88,8 @@ pub use status::{
     acknowledged_status, job_status, pruned_status, recovered_status, storing_failed_status,
     uncounted_status, unreadable_status,
 };
-pub use stop::{StopReason, stop_condition};
-pub use store_schedule::{
-    PERSIST_EVERY, ReservationSize, clamped_wait, has_news, is_store_due, needs_reports_only, running_phase,
-};
-pub use throughput::Throughput;
+pub use stop::StopReason;
+pub use store_schedule::{PERSIST_EVERY, StoreSchedule, clamped_wait, reserves_ahead};
 pub use upgrade::upgraded_job_status;
 pub use write_result::{
     AfterConflict, AfterFailedStore, FailedStore, WriteResult, after_conflict, after_failed_store,
@@ -152,9 +161,11 @@ impl JobObject {
         !self.is_finished() && self.status.unreadable.is_empty()
     }
 
-    /// Returns `true` if this is another object than the one with this uid and generation, an edited or a deleted one.
-    pub fn has_changed_since(&self, uid: &str, generation: i64) -> bool {
-        self.uid != uid || self.deleting || self.generation != generation
+    /// Returns `true` if the job as it is stored was edited, deleted or created again since it was read.
+    pub fn is_changed(&self, stored: Option<&Self>) -> bool {
+        stored.is_none_or(|stored| {
+            stored.uid != self.uid || stored.deleting || stored.generation != self.generation
+        })
     }
 
     /// Returns `true` if the record of billed requests is lost. The annotation `started` then has the uid of another
@@ -169,6 +180,11 @@ impl JobObject {
     pub fn lacks_mark(&self) -> bool {
         let sent = self.status.requests.as_ref().is_some_and(|r| r.sent > 0);
         self.started.is_none() && sent
+    }
+
+    /// Returns `true` if the job must get its annotation before its next call, which is reserved and stored.
+    pub fn needs_mark(&self, progress: &Progress) -> bool {
+        self.started.is_none() && progress.requests().reserved > 0
     }
 
     /// Returns `true` if the status of an unfinished job records reserved or active requests. If the job is not running
@@ -228,13 +244,29 @@ mod tests {
     #[test]
     fn a_job_has_changed_when_it_was_edited_deleted_or_created_again() {
         let read = job(json!({}));
-        assert!(!read.has_changed_since("uid", 1));
-        assert!(read.has_changed_since("other", 1) && read.has_changed_since("uid", 2));
-        let deleted = JobObject {
-            deleting: true,
-            ..read
-        };
-        assert!(deleted.has_changed_since("uid", 1));
+        assert!(!read.is_changed(Some(&read)) && read.is_changed(None));
+        for change in [
+            |job: &mut JobObject| job.uid = "other".to_owned(),
+            |job: &mut JobObject| job.generation = 2,
+            |job: &mut JobObject| job.deleting = true,
+        ] {
+            let mut stored = read.clone();
+            change(&mut stored);
+            assert!(read.is_changed(Some(&stored)), "{stored:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_gets_its_annotation_once_a_request_is_reserved() {
+        let spec = spec_with(&json!({"source": {"uris": ["oss://pics/a.jpg"]}}));
+        let start = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (1, true), start, "uid");
+        let mut unmarked = job(json!({}));
+        assert!(!unmarked.needs_mark(&progress));
+        progress.reserve(1, None);
+        assert!(unmarked.needs_mark(&progress));
+        unmarked.started = Some("uid".to_owned());
+        assert!(!unmarked.needs_mark(&progress));
     }
 
     #[test]

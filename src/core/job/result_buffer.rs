@@ -72,6 +72,13 @@ impl ResultBuffer {
         }
     }
 
+    /// Limits the memory of results that are kept for reports.
+    pub fn limit(&mut self, most: usize) {
+        if let Self::Reports(reports) = self {
+            reports.limit(most);
+        }
+    }
+
     /// Adds a result.
     pub fn add(&mut self, result: ItemResult) {
         match self {
@@ -129,7 +136,7 @@ impl ReportBuffer {
     }
 
     /// Limits the memory of the results, see [`Self::is_full`].
-    pub fn limit(&mut self, most: usize) {
+    fn limit(&mut self, most: usize) {
         self.most = most.clamp(LEAST_HELD, MOST_HELD);
         self.close_stored();
     }

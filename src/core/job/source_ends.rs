@@ -17,7 +17,7 @@ pub(super) fn source_too_long(spec: &JobSpec) -> &'static str {
 }
 
 /// The first line of a manifest that the grant does not cover; `None` if it covers all of them.
-pub fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<End> {
+pub(super) fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<End> {
     let ObjectUri { bucket, key } = lines.iter().find(|line| !super::covers(grant, line))?;
     let message = format!(
         "The grant does not cover oss://{bucket}/{key} of the manifest: widen its access.prefixes or correct the line, then create another job"

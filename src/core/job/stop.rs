@@ -1,10 +1,6 @@
 //! Why a run stops.
 
-use k8s_openapi::jiff::Timestamp;
-
-use super::delays::is_past_deadline;
-use super::{End, JobObject, Phase, Progress, cancelled, evaluate_limits};
-use crate::api::JobSpec;
+use super::{End, Phase, WriteResult};
 use crate::core::error::{CloudError, KubeError};
 
 /// Reason why a run stops.
@@ -52,62 +48,78 @@ pub enum StopReason {
     Gone,
 }
 
-/// Returns why a run has to stop before its next call; `None` if it may continue.
-pub fn stop_condition(
-    job: &JobObject,
-    spec: &JobSpec,
-    progress: &Progress,
-    now: Timestamp,
-) -> Option<StopReason> {
-    if evaluate_limits(progress, spec) != End::Complete {
-        Some(StopReason::LimitsReached)
-    } else if spec.cancel {
-        // The cancellation is final, even if `spec.cancel` is reset while calls are in flight.
-        Some(StopReason::Finished(cancelled()))
-    } else if is_past_deadline(job, spec, now) || spec.suspend {
-        Some(StopReason::Reevaluate)
-    } else {
-        None
+impl StopReason {
+    /// Returns why a run stops after a store; `None` if it may continue.
+    pub fn of_store(stored: WriteResult) -> Option<Self> {
+        match stored {
+            WriteResult::Stored | WriteResult::Retry | WriteResult::Refused => None,
+            WriteResult::Gone => Some(Self::Gone),
+            WriteResult::Superseded => Some(Self::Superseded),
+        }
+    }
+
+    /// Returns why a run stops that could not add the started annotation.
+    pub fn of_missing_mark(error: KubeError) -> Self {
+        if error == KubeError::Conflict {
+            Self::Reevaluate
+        } else {
+            Self::NotStarted(error)
+        }
+    }
+
+    /// Whether the results of the run can still be stored.
+    pub fn allows_stores(&self) -> bool {
+        !matches!(self, Self::Gone | Self::Superseded)
+    }
+}
+
+impl From<Phase> for StopReason {
+    /// The end of the job, or what it waits for.
+    fn from(phase: Phase) -> Self {
+        if let Phase::Ended(end) = phase {
+            Self::Finished(end)
+        } else {
+            Self::Blocked(phase)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
-    use crate::api::JobStatus;
-    use crate::core::job::{resume_progress, spec_with};
+    use crate::core::job::{cancelled, namespace_unknown};
 
     #[test]
-    fn a_run_stops_when_too_many_items_failed_or_the_job_is_cancelled_or_suspended() {
-        let now = Timestamp::UNIX_EPOCH;
-        let stop = |more: &Value, failed: usize| {
-            let mut fields = json!({"source": {"uris": ["oss://pics/a.jpg"]}});
-            fields
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            let spec = spec_with(&fields);
-            let mut progress = resume_progress(&spec, &JobStatus::default(), (1, true), now, "uid");
-            progress.stats.failed = failed;
-            let job = JobObject::bare("media", "one", Ok(spec.clone()));
-            stop_condition(&job, &spec, &progress, now)
-        };
-        assert_eq!(stop(&json!({}), 0), None);
+    fn a_run_stops_after_a_store_only_if_its_state_is_not_the_stored_one() {
+        for (stored, reason) in [
+            (WriteResult::Stored, None),
+            (WriteResult::Retry, None),
+            (WriteResult::Refused, None),
+            (WriteResult::Gone, Some(StopReason::Gone)),
+            (WriteResult::Superseded, Some(StopReason::Superseded)),
+        ] {
+            let found = StopReason::of_store(stored);
+            assert!(found.as_ref().is_none_or(|reason| !reason.allows_stores()));
+            assert_eq!(found, reason, "{stored:?}");
+        }
+        assert!(StopReason::OutOfBudget.allows_stores() && StopReason::ShuttingDown.allows_stores());
+    }
+
+    #[test]
+    fn a_job_that_was_edited_before_its_first_call_is_evaluated_again() {
+        let of = StopReason::of_missing_mark;
+        assert_eq!(of(KubeError::Conflict), StopReason::Reevaluate);
         assert_eq!(
-            stop(&json!({"maxFailedItems": 0, "cancel": true}), 1),
-            Some(StopReason::LimitsReached)
+            of(KubeError::Forbidden),
+            StopReason::NotStarted(KubeError::Forbidden)
         );
-        let cancelled = StopReason::Finished(cancelled());
-        assert_eq!(
-            stop(&json!({"cancel": true, "suspend": true}), 0),
-            Some(cancelled)
-        );
-        assert_eq!(stop(&json!({"suspend": true}), 0), Some(StopReason::Reevaluate));
-        assert_eq!(
-            stop(&json!({"activeDeadlineSeconds": 0}), 0),
-            Some(StopReason::Reevaluate)
-        );
+    }
+
+    #[test]
+    fn the_phase_of_a_run_that_stops_is_its_end_or_what_it_waits_for() {
+        let ended = StopReason::from(Phase::Ended(cancelled()));
+        assert_eq!(ended, StopReason::Finished(cancelled()));
+        let waits = namespace_unknown();
+        assert_eq!(StopReason::from(waits.clone()), StopReason::Blocked(waits));
     }
 }

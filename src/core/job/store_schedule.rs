@@ -1,11 +1,13 @@
-//! When a run stores its results, what it stores, and how many requests it reserves.
+//! When a run stores its state, what it stores, and how many requests it reserves. Times are counted from the start of the
+//! run.
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{JobObject, Phase, Progress, ReportBuffer};
-use crate::api::REPORT_ITEMS;
+use super::throughput::Throughput;
+use super::{CallLimits, JobObject, Phase, Progress, ReportBuffer};
+use crate::api::{JobSpec, REPORT_ITEMS};
 use crate::core::time;
 
 /// Interval of stores: a crash repeats the calls of one interval, or of the time in which the API server stores nothing or does
@@ -15,9 +17,111 @@ pub const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// Longest age of the counters in status while results are stored in reports.
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 
+/// The stores of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreSchedule {
+    /// Items that were done before the run.
+    done_before: usize,
+    /// Whether a store is in flight.
+    under_way: bool,
+    /// When the last store began, and the items that were done then.
+    last: Duration,
+    last_done: usize,
+    last_status: Duration,
+    throughput: Throughput,
+    reservation: ReservationSize,
+}
+
+impl StoreSchedule {
+    /// Returns the schedule of a run that continues a job of which `done` items are done.
+    pub fn of_run(done: usize) -> Self {
+        Self {
+            done_before: done,
+            last_done: done,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a store is in flight.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Whether the run has anything to store: nothing until its first call, which changes the phase.
+    pub fn has_news(&self, progress: &Progress) -> bool {
+        progress.canary_passed() || progress.in_flight() > 0 || progress.done() > self.done_before
+    }
+
+    /// Whether the run has to store before its next step: every second, and as soon as the unstored results fill a report or
+    /// the memory for results.
+    pub fn is_due(&self, progress: &Progress, elapsed: Duration) -> bool {
+        !self.under_way && self.has_news(progress) && (is_full(progress) || self.left(elapsed).is_zero())
+    }
+
+    /// Whether a second has passed since the last store began, and none is in flight.
+    pub fn is_interval_over(&self, elapsed: Duration) -> bool {
+        !self.under_way && self.left(elapsed).is_zero()
+    }
+
+    /// Returns the time until new results have to be stored; `None` without new results, and while a store is in flight.
+    pub fn results_due_in(&self, progress: &Progress, elapsed: Duration) -> Option<Duration> {
+        let waiting = !self.under_way && progress.done() > self.last_done;
+        let due_in = || {
+            if is_full(progress) {
+                Duration::ZERO
+            } else {
+                self.left(elapsed)
+            }
+        };
+        waiting.then(due_in)
+    }
+
+    /// Returns how long the run may wait for an event, at most `longest`: until the next store, so that results are stored in
+    /// time however long the next answer takes.
+    pub fn pause(&self, progress: &Progress, elapsed: Duration, longest: Duration) -> Duration {
+        if self.under_way || !self.has_news(progress) {
+            longest
+        } else {
+            longest.min(self.left(elapsed))
+        }
+    }
+
+    /// Reserves the requests until the next store, or one for the canary call. `rate` is that of the project.
+    pub fn reserve(&mut self, progress: &mut Progress, spec: &JobSpec, rate: i64, elapsed: Duration) {
+        let size = if progress.canary_passed() {
+            self.reservation.next(rate, spec.parallelism, elapsed)
+        } else {
+            1
+        };
+        progress.reserve(size, CallLimits::of(spec).budget);
+    }
+
+    /// Begins a store. Returns the phase that its status shows; `None` for a store without a status.
+    pub fn begin(&mut self, job: &JobObject, progress: &Progress, elapsed: Duration) -> Option<Phase> {
+        let done = progress.done();
+        (self.under_way, self.last, self.last_done) = (true, elapsed, done);
+        if needs_reports_only(job, progress, elapsed.saturating_sub(self.last_status)) {
+            return None;
+        }
+        self.last_status = elapsed;
+        self.throughput.record(done, elapsed);
+        Some(running_phase(job, self.throughput.per_second()))
+    }
+
+    /// Records that the store in flight has ended.
+    pub fn end(&mut self) {
+        self.under_way = false;
+    }
+
+    /// Returns the time until the next store.
+    fn left(&self, elapsed: Duration) -> Duration {
+        PERSIST_EVERY.saturating_sub(elapsed.saturating_sub(self.last))
+    }
+}
+
 /// The sizes of the reservations of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReservationSize {
+struct ReservationSize {
     /// The last size, and when it was reserved.
     last: Option<(i64, Duration)>,
 }
@@ -27,7 +131,7 @@ impl ReservationSize {
     /// project's rate, for the second until the next store and the duration of that store. Not more, because after a crash
     /// the whole reservation counts as spent. A job with `parallelism` starts with that number, and doubles it while a
     /// reservation lasts less than a second.
-    pub fn next(&mut self, rate: i64, parallelism: Option<i32>, elapsed: Duration) -> i64 {
+    fn next(&mut self, rate: i64, parallelism: Option<i32>, elapsed: Duration) -> i64 {
         let most = rate.saturating_add(rate / 4);
         let few = parallelism.map_or(most, i64::from);
         let size = match self.last {
@@ -41,18 +145,23 @@ impl ReservationSize {
     }
 }
 
-/// Whether a store is due: every second, and as soon as the unstored results fill a report or the memory for results.
-pub fn is_store_due(progress: &Progress, since_last: Duration) -> bool {
-    let full = progress.results().reports().is_some_and(|reports| {
+/// Whether the unstored results fill a report or the memory for results.
+fn is_full(progress: &Progress) -> bool {
+    progress.results().reports().is_some_and(|reports| {
         let unstored = reports.unpersisted();
         unstored >= REPORT_ITEMS || (unstored > 0 && reports.is_full())
-    });
-    full || since_last >= PERSIST_EVERY
+    })
+}
+
+/// Whether a store that is due reserves requests too: until its canary call has passed, a run reserves single requests when it
+/// needs them.
+pub fn reserves_ahead(progress: &Progress) -> bool {
+    progress.canary_passed() && progress.has_open_items()
 }
 
 /// Whether a store needs no new status: results and reservations in reports are counted in the status 3 s later. A stored
 /// status that shows calls in flight may be out of date; one that shows none must be replaced first.
-pub fn needs_reports_only(job: &JobObject, progress: &Progress, since_status: Duration) -> bool {
+fn needs_reports_only(job: &JobObject, progress: &Progress, since_status: Duration) -> bool {
     let reports = progress.results().reports();
     let carries = reports.is_some_and(ReportBuffer::can_carry_reservation);
     carries && job.has_started() && since_status < STATUS_EVERY
@@ -60,7 +169,7 @@ pub fn needs_reports_only(job: &JobObject, progress: &Progress, since_status: Du
 
 /// The phase of a running job. The stored `NotStarted` phase stays until the started annotation is added: another attempt
 /// alone does not change the status.
-pub fn running_phase(job: &JobObject, per_second: u32) -> Phase {
+fn running_phase(job: &JobObject, per_second: u32) -> Phase {
     let error = job.status.start_error.as_ref();
     let error = error.filter(|_| job.started.is_none());
     error.map_or(Phase::Scoring(per_second), |error| {
@@ -68,14 +177,9 @@ pub fn running_phase(job: &JobObject, per_second: u32) -> Phase {
     })
 }
 
-/// Whether a run has anything to store: nothing until its first call, which changes the phase. `done_before` is the number
-/// of items that were done before the run.
-pub fn has_news(progress: &Progress, done_before: usize) -> bool {
-    progress.canary_passed() || progress.in_flight() > 0 || progress.done() > done_before
-}
-
-/// Returns the time until `due`, at least 1 ms and at most the interval of stores.
-pub fn clamped_wait(now: Timestamp, due: Option<Timestamp>) -> Duration {
+/// Returns the time until the earliest of these times, at least 1 ms and at most the interval of stores.
+pub fn clamped_wait(now: Timestamp, due: impl IntoIterator<Item = Timestamp>) -> Duration {
+    let due = due.into_iter().min();
     due.map_or(PERSIST_EVERY, |due| time::left_until(due, now))
         .clamp(Duration::from_millis(1), PERSIST_EVERY)
 }
@@ -86,7 +190,10 @@ mod tests {
 
     use super::*;
     use crate::api::{ItemResult, JobStatus, Requests};
-    use crate::core::job::{SourceItem, add_items, build_report, restore_report, resume_progress, spec_with};
+    use crate::core::job::{
+        SourceItem, add_items, add_listed, apply_response, build_report, restore_report, resume_progress,
+        spec_with,
+    };
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -122,11 +229,114 @@ mod tests {
 
     #[test]
     fn results_are_stored_every_second_and_when_they_fill_a_report() {
-        assert!(!is_store_due(&rejected(10), Duration::from_millis(999)));
-        assert!(is_store_due(&rejected(10), PERSIST_EVERY));
-        assert!(!is_store_due(&rejected(REPORT_ITEMS - 1), Duration::ZERO));
-        assert!(is_store_due(&rejected(REPORT_ITEMS), Duration::ZERO));
-        // A stored report that uses all the memory needs no store; a further result does.
+        let schedule = StoreSchedule::of_run(0);
+        assert!(!schedule.is_due(&rejected(10), Duration::from_millis(999)));
+        assert!(schedule.is_due(&rejected(10), PERSIST_EVERY));
+        assert!(!schedule.is_due(&rejected(0), PERSIST_EVERY), "nothing is new");
+        assert!(!schedule.is_due(&rejected(REPORT_ITEMS - 1), Duration::ZERO));
+        assert!(schedule.is_due(&rejected(REPORT_ITEMS), Duration::ZERO));
+        assert!(!schedule.is_interval_over(Duration::from_millis(999)));
+        assert!(schedule.is_interval_over(PERSIST_EVERY));
+    }
+
+    #[test]
+    fn no_store_is_due_while_another_is_in_flight_and_the_next_is_a_second_after_its_beginning() {
+        let job = JobObject::bare("media", "one", Err(String::new()));
+        let full = rejected(REPORT_ITEMS);
+        let mut schedule = StoreSchedule::of_run(0);
+        let seconds = Duration::from_secs;
+        assert!(schedule.begin(&job, &full, seconds(5)).is_some());
+        assert!(schedule.is_under_way());
+        assert!(!schedule.is_due(&full, seconds(9)) && !schedule.is_interval_over(seconds(9)));
+        assert_eq!(schedule.pause(&full, seconds(9), seconds(7)), seconds(7));
+        schedule.end();
+        assert!(!schedule.is_under_way());
+        assert!(!schedule.is_interval_over(Duration::from_millis(5_999)));
+        assert!(schedule.is_due(&full, seconds(6)) && schedule.is_interval_over(seconds(6)));
+    }
+
+    #[test]
+    fn a_wait_for_an_event_ends_at_the_next_store() {
+        let schedule = StoreSchedule::of_run(0);
+        let (at, long) = (Duration::from_millis, Duration::from_secs(60));
+        assert_eq!(
+            schedule.pause(&rejected(0), at(400), long),
+            long,
+            "nothing is new"
+        );
+        assert_eq!(schedule.pause(&rejected(1), at(400), long), at(600));
+        assert_eq!(schedule.pause(&rejected(1), at(400), at(20)), at(20));
+        assert_eq!(schedule.pause(&rejected(1), at(1_400), long), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_read_of_the_object_delays_no_store_of_new_results() {
+        let job = JobObject::bare("media", "one", Err(String::new()));
+        let mut schedule = StoreSchedule::of_run(0);
+        let at = Duration::from_millis;
+        assert_eq!(schedule.results_due_in(&rejected(0), at(2_000)), None);
+        assert_eq!(schedule.results_due_in(&rejected(1), at(400)), Some(at(600)));
+        assert_eq!(
+            schedule.results_due_in(&rejected(REPORT_ITEMS), at(400)),
+            Some(Duration::ZERO)
+        );
+        schedule.begin(&job, &rejected(1), at(400));
+        assert_eq!(
+            schedule.results_due_in(&rejected(2), at(500)),
+            None,
+            "it is in flight"
+        );
+        schedule.end();
+        assert_eq!(
+            schedule.results_due_in(&rejected(1), at(500)),
+            None,
+            "they are stored"
+        );
+        assert_eq!(schedule.results_due_in(&rejected(2), at(500)), Some(at(900)));
+    }
+
+    #[test]
+    fn a_status_shows_the_rate_of_the_run_at_most_every_three_seconds() {
+        let mut job = JobObject::bare("media", "one", Err(String::new()));
+        job.status.requests = Some(Requests {
+            reserved: 2,
+            sent: 1,
+            ..Requests::default()
+        });
+        let mut schedule = StoreSchedule::of_run(0);
+        let seconds = Duration::from_secs;
+        assert_eq!(schedule.begin(&job, &rejected(1), seconds(2)), None);
+        let phase = schedule.begin(&job, &rejected(30), seconds(3));
+        assert_eq!(phase, Some(Phase::Scoring(0)), "the first count has no rate");
+        assert_eq!(schedule.begin(&job, &rejected(60), seconds(5)), None);
+        let phase = schedule.begin(&job, &rejected(90), seconds(6));
+        assert_eq!(phase, Some(Phase::Scoring(10)));
+    }
+
+    #[test]
+    fn a_canary_call_reserves_one_request_and_no_request_is_reserved_ahead_of_it() {
+        let uris: Vec<String> = (0..9).map(|number| format!("oss://pics/{number}")).collect();
+        let spec =
+            spec_with(&json!({"source": {"uris": uris}, "parallelism": 4, "budget": {"maxRequests": 9}}));
+        let mut progress = resume_progress(&spec, &JobStatus::default(), (9, true), NOW, "uid");
+        add_listed(&mut progress, &uris);
+        let mut schedule = StoreSchedule::of_run(0);
+        assert!(!reserves_ahead(&progress));
+        schedule.reserve(&mut progress, &spec, 100, Duration::ZERO);
+        assert_eq!(progress.requests().reserved, 1);
+        progress.persisted();
+        progress.take_next(NOW).unwrap();
+        apply_response(&mut progress, 0, Ok("0.5".to_owned()), NOW);
+        assert!(reserves_ahead(&progress));
+        schedule.reserve(&mut progress, &spec, 100, Duration::from_millis(500));
+        assert_eq!(progress.requests().reserved, 5, "the parallelism");
+        schedule.reserve(&mut progress, &spec, 100, Duration::from_millis(900));
+        assert_eq!(progress.requests().reserved, 9, "the budget");
+    }
+
+    #[test]
+    fn a_stored_report_that_uses_all_the_memory_needs_no_store() {
+        let schedule = StoreSchedule::of_run(0);
         let long = "k".repeat(1_000);
         let stored = |index| ItemResult {
             index,
@@ -137,10 +347,10 @@ mod tests {
         let results: Vec<_> = (0..1_000).map(stored).collect();
         let mut progress = rejected(0);
         restore_report(&mut progress, &build_report("one", 0, &results, 0));
-        assert!(!is_store_due(&progress, Duration::ZERO));
+        assert!(!schedule.is_due(&progress, Duration::ZERO));
         progress.results_mut().add(stored(1_000));
         assert!(
-            !is_store_due(&progress, Duration::ZERO),
+            !schedule.is_due(&progress, Duration::ZERO),
             "it is in the next report"
         );
     }
@@ -178,9 +388,9 @@ mod tests {
 
     #[test]
     fn a_run_has_news_after_its_first_call_or_result() {
-        assert!(!has_news(&rejected(0), 0));
-        assert!(has_news(&rejected(1), 0));
-        assert!(!has_news(&rejected(1), 1), "an earlier run has stored it");
+        let news = |done_before, items| StoreSchedule::of_run(done_before).has_news(&rejected(items));
+        assert!(!news(0, 0) && news(0, 1));
+        assert!(!news(1, 1), "an earlier run has stored it");
     }
 
     #[test]
@@ -190,5 +400,7 @@ mod tests {
         assert_eq!(clamped_wait(NOW, at(300)), Duration::from_millis(300));
         assert_eq!(clamped_wait(NOW, at(5_000)), PERSIST_EVERY);
         assert_eq!(clamped_wait(NOW, at(-5)), Duration::from_millis(1));
+        let both = at(700).into_iter().chain(at(300));
+        assert_eq!(clamped_wait(NOW, both), Duration::from_millis(300));
     }
 }

@@ -7,9 +7,7 @@ use super::*;
 use crate::api::{ConditionStatus, EnforcementWait, Items, ObservedSource, Requests};
 use crate::core::error::CloudError;
 use crate::core::grant::ObjectKey;
-use crate::core::job::{
-    SourceItem, add_items, apply_response, credentials_accepted, job_status, resume_progress,
-};
+use crate::core::job::{SourceItem, add_items, apply_response, job_status, resume_progress};
 
 const NOW: Timestamp = Timestamp::constant(1_770_000_000, 0);
 
@@ -225,7 +223,7 @@ fn a_job_that_fails_by_an_answer_of_imm_no_longer_reports_missing_credentials() 
             found.next().map(|c| c.status)
         };
         assert_eq!(status(&progress), Some(ConditionStatus::False));
-        credentials_accepted(&mut progress);
+        progress.authenticated = true;
         assert_eq!(status(&progress), Some(ConditionStatus::True));
     }
 }

@@ -15,7 +15,7 @@ mod settle;
 mod step;
 
 pub use self::add_items::{add_items, add_listed, deny_objects};
-pub use self::response::{ResponseEffect, apply_response, credentials_accepted};
+pub use self::response::{ResponseEffect, apply_response};
 pub use self::resume::{restore_report, resume_progress};
 pub use self::step::Step;
 
@@ -27,7 +27,7 @@ use self::canary::Canary;
 use self::read_ahead::ReadAhead;
 use self::retry::Retry;
 use super::first_calls::FirstCalls;
-use super::result_buffer::{ReportBuffer, ResultBuffer};
+use super::result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
 use super::{ResultClassifier, Stats};
 use crate::api::{Cursor, Deferred, Requests};
 use crate::core::json::serialized_len;
@@ -238,6 +238,15 @@ impl Progress {
         let granted = (target - self.allowance - self.pending).clamp(0, room);
         self.requests.reserved += granted;
         self.pending += granted;
+    }
+
+    /// Returns the reports to store: those with new results, and the open one if it was filed with another number of reserved
+    /// requests. Results that are kept in the status are in no report.
+    pub fn reports_to_store(&mut self, filed: Option<i64>) -> Vec<ReportDraft> {
+        match &mut self.results {
+            ResultBuffer::Inline(_) => Vec::new(),
+            ResultBuffer::Reports(reports) => reports.take_pending(filed != Some(self.requests.reserved)),
+        }
     }
 
     /// Marks the last snapshot as stored: its reservation can be used.

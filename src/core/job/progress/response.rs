@@ -11,9 +11,9 @@ use super::settle::{mark_settled, record_result, untrack};
 use super::{Item, Progress, Reading};
 use crate::api::FailureAction;
 use crate::core::error::{CloudError, CloudErrorKind};
-use crate::core::job::Score;
 use crate::core::job::ends::names_caller;
 use crate::core::job::first_calls::FirstCalls;
+use crate::core::job::{Score, StopReason};
 use crate::core::{requeue, time};
 
 /// Effect of a response on the whole job.
@@ -21,30 +21,17 @@ use crate::core::{requeue, time};
 pub enum ResponseEffect {
     /// Continue.
     Continue,
+    /// IMM has served the call; `passes` says that the run may send more than one call at a time from now on.
+    Served {
+        /// Whether it was a canary call with a score.
+        passes: bool,
+    },
     /// Lower the call rate and continue.
     SlowDown,
     /// No response came within the deadline: IMM is slow, so lower the call rate and continue.
     TimedOut,
-    /// The credentials are rejected or expired: make no more calls with them.
-    CredentialsRejected(CloudError),
-    /// A permission is missing.
-    Denied {
-        /// Whether no call of this run has returned a score yet.
-        canary: bool,
-        /// The failure.
-        error: CloudError,
-    },
-    /// The project does not exist.
-    NoProject {
-        /// Whether no call of this run has returned a score yet.
-        canary: bool,
-        /// The failure.
-        error: CloudError,
-    },
-    /// The images are in another region than the project.
-    OtherRegion(CloudError),
-    /// The service rejects the timestamp of the request: make no more calls until the clock is correct.
-    ClockSkew(CloudError),
+    /// Make no more calls.
+    Stop(StopReason),
 }
 
 /// Applies a response to the item with this index and returns the effect on the job.
@@ -60,20 +47,17 @@ pub fn apply_response(
     match answer {
         Ok(text) => {
             let score = Score::parse(&text);
+            let before_canary = !progress.canary_passed();
             progress.authenticated = true;
             note_score(progress, index, score.is_some());
             let code = score.is_none().then(|| "ScoreOutOfRange".to_owned());
             untrack(progress, &item.uri);
             record_result(progress, index, item.uri, score.map(Score::into_text), code);
-            ResponseEffect::Continue
+            let passes = before_canary && progress.canary_passed();
+            ResponseEffect::Served { passes }
         }
         Err(error) => apply_error(progress, item, error, now),
     }
-}
-
-/// Records that IMM has accepted the credentials of a call that scored nothing.
-pub fn credentials_accepted(progress: &mut Progress) {
-    progress.authenticated = true;
 }
 
 fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp) -> ResponseEffect {
@@ -90,13 +74,13 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
         }
         CloudErrorKind::CredentialsRejected | CloudErrorKind::CredentialsExpired => {
             defer(progress, &item, 0, 0, None, now);
-            return ResponseEffect::CredentialsRejected(error);
+            return ResponseEffect::Stop(StopReason::CredentialsRejected(error));
         }
         // After the first score the project may be deleted: it is read again.
         CloudErrorKind::NoSuchProject if canary && progress.known.project => false,
         CloudErrorKind::NoSuchProject => {
             defer(progress, &item, 0, 0, None, now);
-            return ResponseEffect::NoProject { canary, error };
+            return ResponseEffect::Stop(StopReason::NoProject { canary, error });
         }
         // After the first score, a wrong region concerns the single image: the item fails, not the job.
         CloudErrorKind::WrongRegion
@@ -106,11 +90,11 @@ fn apply_error(progress: &mut Progress, item: Item, error: CloudError, now: Time
                 && progress.rules.action(&error.code).is_none() =>
         {
             defer(progress, &item, 0, 0, None, now);
-            return ResponseEffect::OtherRegion(error);
+            return ResponseEffect::Stop(StopReason::OtherRegion(error));
         }
         CloudErrorKind::Unavailable if error.is_clock_skew() => {
             defer(progress, &item, 0, 0, None, now);
-            return ResponseEffect::ClockSkew(error);
+            return ResponseEffect::Stop(StopReason::ClockSkew(error));
         }
         CloudErrorKind::Unavailable | CloudErrorKind::Unanswered | CloudErrorKind::BucketLocked => true,
         CloudErrorKind::AccessDenied
@@ -148,7 +132,7 @@ fn denied(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp
         // What the caller lacks, it lacks for every image.
         defer(progress, &item, 0, 0, None, now);
         let canary = progress.canary.is_first();
-        return ResponseEffect::Denied { canary, error };
+        return ResponseEffect::Stop(StopReason::Denied { canary, error });
     }
     let untried = |other: &usize| *other != index && !progress.canary.was_denied(*other);
     let others = !progress.pending_items.is_empty()
@@ -163,7 +147,7 @@ fn denied(progress: &mut Progress, item: Item, error: CloudError, now: Timestamp
         }
         Denial::OfAll { canary } => {
             defer(progress, &item, 0, 0, None, now);
-            ResponseEffect::Denied { canary, error }
+            ResponseEffect::Stop(StopReason::Denied { canary, error })
         }
         Denial::Undecided => {
             defer(progress, &item, 0, 0, None, now);

@@ -6,7 +6,7 @@ use super::*;
 use crate::api::{JobSpec, JobStatus};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::result_buffer::MOST_HELD;
-use crate::core::job::{SourceItem, spec_with};
+use crate::core::job::{SourceItem, StopReason, spec_with};
 
 const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
@@ -221,8 +221,8 @@ fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
         Step::Wait(None),
         "one call at a time"
     );
-    apply_response(&mut progress, 2, Ok("0.5".to_owned()), later);
-    assert!(progress.canary_passed());
+    let effect = apply_response(&mut progress, 2, Ok("0.5".to_owned()), later);
+    assert_eq!(effect, ResponseEffect::Served { passes: true });
     send(&mut progress, 1, later);
     let effect = apply_response(&mut progress, 1, Err(denial()), later);
     assert_eq!(effect, ResponseEffect::Continue);
@@ -234,10 +234,10 @@ fn an_image_that_is_denied_alone_fails_and_the_job_continues() {
     let effect = apply_response(&mut progress, 3, Err(denial()), later);
     assert_eq!(
         effect,
-        ResponseEffect::Denied {
+        ResponseEffect::Stop(StopReason::Denied {
             canary: false,
             error: denial()
-        }
+        })
     );
     progress.canary = Canary::default();
     let much_later = crate::core::time::after(later, k8s_openapi::jiff::SignedDuration::from_secs(90));
@@ -256,10 +256,10 @@ fn three_denied_deciding_calls_stop_the_run_and_one_about_the_caller_does() {
         send(&mut progress, index, NOW);
         let effect = apply_response(&mut progress, index, Err(denial()), NOW);
         let stops = effect
-            == ResponseEffect::Denied {
+            == ResponseEffect::Stop(StopReason::Denied {
                 canary: false,
                 error: denial(),
-            };
+            });
         assert_eq!(stops, last, "{index}");
     }
     assert_eq!(progress.done(), 1, "no image has failed");
@@ -268,5 +268,19 @@ fn three_denied_deciding_calls_stop_the_run_and_one_about_the_caller_does() {
     send(&mut progress, 1, NOW);
     let error = CloudError::new(CloudErrorKind::AccessDenied, "NoPermission");
     let effect = apply_response(&mut progress, 1, Err(error.clone()), NOW);
-    assert_eq!(effect, ResponseEffect::Denied { canary: false, error });
+    assert_eq!(
+        effect,
+        ResponseEffect::Stop(StopReason::Denied { canary: false, error })
+    );
+}
+
+#[test]
+fn the_open_report_is_stored_again_when_its_reservation_is_outdated() {
+    let mut progress = after_the_canary_call(10, true, 4);
+    let filed = Some(progress.requests().reserved);
+    assert_eq!(progress.reports_to_store(filed).len(), 1, "it has a new result");
+    progress.persisted();
+    assert!(progress.reports_to_store(filed).is_empty());
+    progress.reserve(5, None);
+    assert_eq!(progress.reports_to_store(filed).len(), 1);
 }
