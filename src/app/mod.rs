@@ -35,6 +35,7 @@ use crate::controller::Controllers;
 use crate::controller::feed::{WatchedKind, feed, watch};
 use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointSettings, Endpoints};
+use crate::core::memory_plan::limit_of;
 use crate::kubernetes::access_review::own_user;
 use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::fence::Fence;
@@ -45,7 +46,7 @@ use crate::ports::KubeError;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
-use crate::runtime::{http_server, memory_budget, metrics};
+use crate::runtime::{http_server, metrics};
 
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
 /// of 90 s.
@@ -189,13 +190,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     outcome
 }
 
-/// Returns the memory limit of the process from its control group, of version 2 or 1; the default of the chart without one.
+/// Returns the memory limit of the process from its control group.
 fn memory_limit() -> u64 {
-    ["memory.max", "memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok())
-        .find_map(|text| memory_budget::limit_in(&text))
-        .unwrap_or(memory_budget::DEFAULT_LIMIT)
+    let names = ["memory.max", "memory/memory.limit_in_bytes"];
+    let read = |name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    limit_of(names.into_iter().filter_map(read))
 }
 
 /// Returns the endpoints. The metadata service is asked for the region only if the identity comes from there, no setting

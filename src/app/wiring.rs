@@ -36,9 +36,6 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
 
-/// The grants of one bucket take at most this part of the memory limit: every worker can hold those of a bucket.
-const BUCKET_SHARE: u64 = 64;
-
 /// The adapters for Kubernetes and Alibaba Cloud.
 pub struct Adapters {
     /// The API server.
@@ -63,12 +60,7 @@ pub struct Adapters {
 
 /// Returns the limit for the lists that are read at a time.
 pub fn concurrent_lists(memory: &MemoryBudget) -> Semaphore {
-    let lists = memory.total() / 2 / LIST_BYTES;
-    Semaphore::new(
-        usize::try_from(lists)
-            .unwrap_or(usize::MAX)
-            .clamp(1, Semaphore::MAX_PERMITS),
-    )
+    Semaphore::new(memory.plan().lists.min(Semaphore::MAX_PERMITS))
 }
 
 impl Adapters {
@@ -102,8 +94,7 @@ impl Ports for Adapters {
         let _turn = self.lists.acquire().await.map_err(|_| KubeError::Unavailable)?;
         // The grants of a bucket belong to many namespaces: buckets share one turn.
         let (_memory, api) = self.api_with_memory("", LIST_BYTES).await;
-        let kept = self.memory.limit() / BUCKET_SHARE;
-        grants::list_grants(api, bucket, usize::try_from(kept).unwrap_or(usize::MAX)).await
+        grants::list_grants(api, bucket, self.memory.plan().bucket).await
     }
     async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError> {
         let (_memory, api) = self.api_with_memory(requester, OBJECT_BYTES).await;

@@ -7,13 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of a unit of room.
-const UNIT: usize = 1024;
-/// Units of a job that is not read yet: one with the longest list that the schema allows.
-const UNREAD: u32 = 1024;
-/// Units of a namespace. A job holds its room for long if the API server rejects its results, so that one namespace must not
-/// hold all of it.
-const OF_NAMESPACE: usize = 2 * 1024;
+use crate::core::memory_plan::{JOBS_OF_NAMESPACE, UNREAD_JOB, surplus_of_job};
 
 /// The room for decoded jobs.
 pub struct DecodedJobs {
@@ -27,12 +21,10 @@ pub struct JobRoom {
 }
 
 impl DecodedJobs {
-    /// Gives an eighth of the memory limit of the process to decoded jobs.
-    pub fn of_limit(limit: u64) -> Self {
-        let bytes = usize::try_from(limit / 8).unwrap_or(usize::MAX);
-        let units = (bytes / UNIT).clamp(OF_NAMESPACE, Semaphore::MAX_PERMITS);
+    /// Creates room of this number of units.
+    pub fn new(units: usize) -> Self {
         Self {
-            all: Arc::new(Semaphore::new(units)),
+            all: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
             namespaces: Mutex::default(),
         }
     }
@@ -42,8 +34,8 @@ impl DecodedJobs {
     pub async fn reserve(&self, namespace: &str) -> JobRoom {
         let of_namespace = self.of_namespace(namespace);
         // Neither semaphore is ever closed.
-        let of_namespace = of_namespace.acquire_many_owned(UNREAD).await.ok();
-        let of_all = Arc::clone(&self.all).acquire_many_owned(UNREAD).await.ok();
+        let of_namespace = of_namespace.acquire_many_owned(UNREAD_JOB).await.ok();
+        let of_all = Arc::clone(&self.all).acquire_many_owned(UNREAD_JOB).await.ok();
         JobRoom {
             permits: [of_namespace, of_all],
         }
@@ -56,15 +48,14 @@ impl DecodedJobs {
             namespaces.retain(|_, units| Arc::strong_count(units) > 1);
         }
         let units = namespaces.entry(namespace.to_owned());
-        Arc::clone(units.or_insert_with(|| Arc::new(Semaphore::new(OF_NAMESPACE))))
+        Arc::clone(units.or_insert_with(|| Arc::new(Semaphore::new(JOBS_OF_NAMESPACE))))
     }
 }
 
 impl JobRoom {
     /// Returns what a job of this size does not need.
     pub fn reduce(&mut self, bytes: usize) {
-        let needed = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(UNREAD);
-        let surplus = usize::try_from(UNREAD.saturating_sub(needed)).unwrap_or_default();
+        let surplus = surplus_of_job(bytes);
         for permit in self.permits.iter_mut().flatten() {
             drop(permit.split(surplus));
         }
@@ -78,8 +69,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::core::memory_plan::JOB_UNIT;
 
-    const LIMIT: u64 = 256 * 1024 * 1024;
+    const UNITS: usize = 32 * 1024;
     const SOON: Duration = Duration::from_secs(1);
 
     /// Returns the room of as many jobs of a namespace as have room at once, each reduced to a size.
@@ -97,9 +89,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_jobs_wait_for_room_and_small_ones_do_not() {
-        let jobs = DecodedJobs::of_limit(LIMIT);
-        assert_eq!(fill(&jobs, "small", 2 * UNIT).await.len(), 513);
-        let large = fill(&jobs, "large", 600 * UNIT).await;
+        let jobs = DecodedJobs::new(UNITS);
+        assert_eq!(fill(&jobs, "small", 2 * JOB_UNIT).await.len(), 513);
+        let large = fill(&jobs, "large", 600 * JOB_UNIT).await;
         assert_eq!(large.len(), 2, "one, and one that is not read yet");
         drop(large);
         let oversized = fill(&jobs, "large", usize::MAX).await;
@@ -107,16 +99,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_namespaces_share_an_eighth_of_the_memory_and_all_room_is_returned() {
-        let jobs = DecodedJobs::of_limit(LIMIT);
+    async fn all_namespaces_share_the_room_and_all_of_it_is_returned() {
+        let jobs = DecodedJobs::new(UNITS);
         for _ in 0..2 {
             let mut held = Vec::new();
             for number in 0..100 {
-                held.extend(fill(&jobs, &format!("n{number}"), 1024 * UNIT).await);
+                held.extend(fill(&jobs, &format!("n{number}"), 1024 * JOB_UNIT).await);
             }
             assert_eq!(held.len(), 32);
         }
-        drop(fill(&jobs, "last", UNIT).await);
+        drop(fill(&jobs, "last", JOB_UNIT).await);
         assert_eq!(jobs.namespaces.lock().len(), 1, "others are forgotten");
     }
 }

@@ -88,7 +88,7 @@ impl Controllers {
             credentials: credential_cache::CredentialCache::default(),
             limiters: rate_limit::ProjectLimiters::default(),
             notifier: JobNotifier::default(),
-            runs: runs::Runs::of_limit(memory.limit(), jobs.clone()),
+            runs: runs::Runs::new(memory.plan().runs, jobs.clone()),
             jobs,
             accounts: Mutex::default(),
             policy_sizes: PolicySizes::new(Arc::clone(&metrics)),
@@ -108,7 +108,7 @@ impl Controllers {
             event_limits: EventLimits::default(),
             trials: Mutex::default(),
             panics: Mutex::default(),
-            decoded_jobs: decoded_jobs::DecodedJobs::of_limit(memory.limit()),
+            decoded_jobs: decoded_jobs::DecodedJobs::new(memory.plan().decoded_jobs),
             memory,
         });
         Self {

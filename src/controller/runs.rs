@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::queue_key::QueueKey;
 use super::waiting_jobs::WaitingJobs;
 use crate::core::grant::ObjectKey;
-use crate::core::job::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
+use crate::core::job::{RunMemory, has_slot, jobs_to_trigger};
 use crate::runtime::kept_bytes::KeptBytes;
 use crate::runtime::queue::Trigger;
 
@@ -48,9 +48,8 @@ struct NamespaceRuns {
 }
 
 impl Runs {
-    /// Shares a part of the memory limit of the process, in bytes.
-    pub fn of_limit(limit: u64, jobs: mpsc::Sender<Trigger<QueueKey>>) -> Self {
-        let memory = RunMemory::of_limit(limit);
+    /// Shares this memory.
+    pub fn new(memory: RunMemory, jobs: mpsc::Sender<Trigger<QueueKey>>) -> Self {
         let state = RunsState {
             of_namespace: HashMap::new(),
             lists: KeptBytes::new(memory.lists_of_namespace, memory.lists),
@@ -78,10 +77,10 @@ impl Runs {
         let running = of_namespace.entry(job.namespace.clone()).or_default();
         running.triggered.remove(job);
         let bytes = self.memory.counted(list_bytes);
-        let refused = if running.count >= MAX_RUNS_PER_NAMESPACE {
-            Some(NoSlot::Jobs)
-        } else {
+        let refused = if has_slot(running.count) {
             (!lists.take(&job.namespace, bytes)).then_some(NoSlot::Lists)
+        } else {
+            Some(NoSlot::Jobs)
         };
         if let Some(refused) = refused {
             running.waiting.add(job);
@@ -107,7 +106,7 @@ impl Runs {
         running.waiting.remove(job);
         // The next job takes the slot that this one was triggered for.
         if running.triggered.remove(job)
-            && running.count < MAX_RUNS_PER_NAMESPACE
+            && has_slot(running.count)
             && let Some(next) = running.waiting.take_first()
         {
             running.triggered.insert(next.clone());
@@ -156,10 +155,11 @@ impl Drop for RunSlot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::job::MAX_RUNS_PER_NAMESPACE;
 
     #[test]
     fn running_jobs_share_the_memory_for_results() {
-        let runs = Runs::of_limit(256 * 1024 * 1024, mpsc::channel(1).0);
+        let runs = Runs::new(RunMemory::of_limit(256 * 1024 * 1024), mpsc::channel(1).0);
         let key = |number: usize| ObjectKey {
             namespace: format!("n{}", number / MAX_RUNS_PER_NAMESPACE),
             name: format!("j{number}"),

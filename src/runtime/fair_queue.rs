@@ -3,11 +3,13 @@
 //! jobs of a namespace are served round-robin as well.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Position in the queue: (round, arrival), lowest first. A caller that leaves unserved can reuse its ticket.
 pub type QueueTicket = (u64, u64);
@@ -133,6 +135,14 @@ impl<S> Drop for QueuePlace<'_, S> {
     fn drop(&mut self) {
         (self.queue_of)(&mut self.state.lock()).dequeue(self.ticket, self.taken);
     }
+}
+
+/// Takes a turn in a task of its own: a caller that does not poll this future, because it handles another event or waits for a
+/// later turn, must not keep the first place of a queue for ever. `None` if the task ended without a turn.
+pub(crate) async fn in_own_task<T: Send + 'static>(
+    turn: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    AbortOnDropHandle::new(tokio::spawn(turn)).await.ok()
 }
 
 #[cfg(test)]

@@ -5,24 +5,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::fair_queue::{FairQueue, QueuePlace};
-
-/// The memory limit that counts when the process has none: that of the chart.
-pub const DEFAULT_LIMIT: u64 = 256 * 1024 * 1024;
-/// Memory of an object of the API server while it is decoded: at most 1.5 MB, as text two or three times, or as text
-/// and twice in parts.
-pub const OBJECT_BYTES: u64 = 5 * 1024 * 1024;
-/// Memory of a list of grants while it is decoded: a page is read object by object.
-pub const LIST_BYTES: u64 = 8 * 1024 * 1024;
-/// The smallest budget: the largest part that is read fits into it.
-const SMALLEST: u64 = 8 * 1024 * 1024;
+use super::fair_queue::{FairQueue, QueuePlace, in_own_task};
+use crate::core::memory_plan::MemoryPlan;
+pub use crate::core::memory_plan::{DEFAULT_LIMIT, LIST_BYTES, OBJECT_BYTES};
 
 /// The budget, shared by all reconciles.
 pub struct MemoryBudget {
-    limit: u64,
-    total: u64,
+    plan: MemoryPlan,
     state: Mutex<State>,
 }
 
@@ -40,50 +30,45 @@ pub struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut state = self.budget.state.lock();
-        state.free = state.free.saturating_add(self.bytes).min(self.budget.total);
+        state.free = state.free.saturating_add(self.bytes).min(self.budget.plan.parts);
         state.queue.wake_first();
     }
 }
 
 impl MemoryBudget {
-    /// Creates a budget of a quarter of the memory limit of the process. The rest is for lists and results of jobs, statuses
-    /// and connections.
+    /// Creates a budget of the part of the memory limit that is for large parts.
     pub fn of_limit(limit: u64) -> Arc<Self> {
-        let total = (limit / 4).max(SMALLEST);
+        let plan = MemoryPlan::of_limit(limit);
         let state = State {
-            free: total,
+            free: plan.parts,
             queue: FairQueue::default(),
         };
         Arc::new(Self {
-            limit,
-            total,
+            plan,
             state: Mutex::new(state),
         })
     }
 
     /// Returns the memory limit of the process, in bytes.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.plan.limit
     }
 
-    /// Returns the size of the budget, in bytes.
-    pub fn total(&self) -> u64 {
-        self.total
+    /// Returns how the memory limit of the process is divided.
+    pub fn plan(&self) -> MemoryPlan {
+        self.plan
     }
 
     /// Waits until there is room for `bytes`, in turns of the namespaces. More than the whole budget counts as all of it.
     pub async fn reserve(self: &Arc<Self>, namespace: &str, bytes: u64) -> Reservation {
-        let bytes = bytes.min(self.total);
+        let bytes = bytes.min(self.plan.parts);
         if let Some(reservation) = self.reserve_now(bytes) {
             return reservation;
         }
-        // The turn is taken in a task of its own: a caller that does not poll this future, because it handles another
-        // event, must not keep the first place of the queue.
         let (budget, owned) = (Arc::clone(self), namespace.to_owned());
-        let turn = tokio::spawn(async move { budget.take_turn(&owned, bytes).await });
-        match AbortOnDropHandle::new(turn).await {
-            Ok(reservation) => reservation,
-            Err(_) => self.take_turn(namespace, bytes).await,
+        match in_own_task(async move { budget.take_turn(&owned, bytes).await }).await {
+            Some(reservation) => reservation,
+            None => self.take_turn(namespace, bytes).await,
         }
     }
 
@@ -114,12 +99,6 @@ impl MemoryBudget {
     }
 }
 
-/// Returns the memory limit in a cgroup file; `None` without a limit.
-pub fn limit_in(text: &str) -> Option<u64> {
-    // Version 1 reports a number near the largest one when there is no limit.
-    text.trim().parse().ok().filter(|limit| *limit < 1 << 50)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -129,6 +108,8 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
+    /// The budget without a limit.
+    const SMALLEST: u64 = 8 * MIB;
 
     #[tokio::test(start_paused = true)]
     async fn a_part_waits_until_there_is_room_and_namespaces_take_turns() {
@@ -177,13 +158,5 @@ mod tests {
             all.await.is_ok(),
             "a part that nobody waits for any more is returned"
         );
-    }
-
-    #[test]
-    fn a_limit_is_read_from_both_versions_of_cgroups() {
-        assert_eq!(limit_in("268435456\n"), Some(256 * MIB));
-        assert_eq!(limit_in("max\n"), None);
-        assert_eq!(limit_in("9223372036854771712"), None);
-        assert_eq!(limit_in(""), None);
     }
 }

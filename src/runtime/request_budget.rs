@@ -2,14 +2,13 @@
 //! and the watches do not use it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::deadline;
-use super::fair_queue::{FairQueue, QueuePlace};
+use super::fair_queue::{FairQueue, QueuePlace, in_own_task};
+use crate::core::token_bucket::TokenBucket;
 
 /// Requests per second, and requests that can be made at once after a pause. A thousand running jobs store about as
 /// often; a loop of reads is limited before it slows the API server for others.
@@ -23,13 +22,11 @@ pub struct RequestBudget {
 
 struct Shared {
     state: Mutex<BudgetState>,
-    rate: f64,
-    burst: f64,
 }
 
 struct BudgetState {
     queue: FairQueue,
-    tokens: f64,
+    tokens: TokenBucket,
     counted_at: Instant,
 }
 
@@ -44,10 +41,10 @@ impl RequestBudget {
     pub fn new(rate: f64, burst: f64) -> Self {
         let state = Mutex::new(BudgetState {
             queue: FairQueue::default(),
-            tokens: burst,
+            tokens: TokenBucket::new(rate, burst),
             counted_at: Instant::now(),
         });
-        let shared = Arc::new(Shared { state, rate, burst });
+        let shared = Arc::new(Shared { state });
         Self { shared }
     }
 
@@ -56,12 +53,9 @@ impl RequestBudget {
         if self.shared.take_now() {
             return;
         }
-        // The turn is taken in a task of its own: a caller that does not poll this future, because it waits for a later
-        // turn itself, must not keep the first place of the queue for ever.
         let (shared, namespace) = (Arc::clone(&self.shared), namespace.to_owned());
-        let turn = tokio::spawn(async move { shared.take_turn(&namespace).await });
         // A task that ended without a turn only makes this request early.
-        let _ = AbortOnDropHandle::new(turn).await;
+        in_own_task(async move { shared.take_turn(&namespace).await }).await;
     }
 }
 
@@ -69,40 +63,37 @@ impl Shared {
     /// Takes a token unless others wait or none is left.
     fn take_now(&self) -> bool {
         let mut state = self.state.lock();
-        self.refill(&mut state);
-        let free = state.queue.is_empty() && state.tokens >= 1.0;
-        if free {
-            state.tokens -= 1.0;
-        }
-        free
+        state.refill();
+        state.queue.is_empty() && state.tokens.take()
     }
 
     async fn take_turn(&self, namespace: &str) {
         let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
         let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
         let take = |state: &mut BudgetState, first: bool| {
-            self.refill(state);
-            if first && state.tokens >= 1.0 {
-                state.tokens -= 1.0;
+            state.refill();
+            if first && state.tokens.take() {
                 return Ok(());
             }
-            let missing = (1.0 - state.tokens).max(0.0) / self.rate;
-            let wait = Duration::try_from_secs_f64(missing).unwrap_or(deadline::MAX_DELAY);
-            Err(first.then(|| deadline::after(Instant::now(), wait)))
+            Err(first.then(|| deadline::after(Instant::now(), state.tokens.wait())))
         };
         place.wait(take).await;
     }
+}
 
-    fn refill(&self, state: &mut BudgetState) {
+impl BudgetState {
+    /// Returns the tokens of the time that has passed.
+    fn refill(&mut self) {
         let now = Instant::now();
-        let earned = now.duration_since(state.counted_at).as_secs_f64() * self.rate;
-        state.tokens = (state.tokens + earned).min(self.burst);
-        state.counted_at = now;
+        self.tokens.refill(now.duration_since(self.counted_at));
+        self.counted_at = now;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

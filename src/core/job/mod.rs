@@ -76,7 +76,7 @@ pub use retention::{
     Retention, after_end, left_by_server_time, retention, selected_report, unlisted_reports,
 };
 pub use run_end::{AfterRun, after_run};
-pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, jobs_to_trigger};
+pub use run_memory::{MAX_RUNS_PER_NAMESPACE, RunMemory, has_slot, jobs_to_trigger};
 pub use score::Score;
 pub use source::{LINE_PART, SourceItem, is_listed_early, items_of_lines, items_of_page};
 pub use source_ends::{namespace_unknown, source_failed, source_grew, source_owner_unknown};

@@ -44,6 +44,11 @@ impl RunMemory {
     }
 }
 
+/// Whether one more job of a namespace may run beside `running` of it.
+pub fn has_slot(running: usize) -> bool {
+    running < MAX_RUNS_PER_NAMESPACE
+}
+
 /// Returns how many waiting jobs are triggered when a job ends and `running` of its namespace remain. When the last one
 /// ends, all are triggered: some of them may be deleted by now.
 pub fn jobs_to_trigger(running: usize, waiting: usize) -> usize {
@@ -71,6 +76,11 @@ mod tests {
             assert_eq!(memory.result_bytes(running), part * MIB);
         }
         assert!(RunMemory::of_limit(u64::MAX).lists > memory.lists);
+    }
+
+    #[test]
+    fn a_namespace_has_thirty_two_slots() {
+        assert!(has_slot(0) && has_slot(31) && !has_slot(32));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use super::*;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::core::identity::CredentialOrigin;
+use crate::core::project_pace::{ADJUST_EVERY, DEFAULTS, MAX_FAILED_PROBES, PROBE_RETRY};
+use crate::ports::CloudErrorKind;
 
 fn caller(namespace: &str) -> Identity {
     Identity {
