@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::core::policy::POLICY_LIMIT;
+use crate::core::policy::is_nearly_full;
 use crate::runtime::metrics::Metrics;
-
-/// The largest policy that is not nearly full: nine tenths of what OSS accepts.
-const ROOMY: usize = POLICY_LIMIT * 9 / 10;
 
 /// The buckets whose policy was nearly full at its last read.
 pub struct PolicySizes {
@@ -30,7 +27,7 @@ impl PolicySizes {
     /// Records the size of a policy that was read, 0 if the bucket has none.
     pub fn read(&self, bucket: &str, bytes: usize) {
         let mut nearly_full = self.nearly_full.lock();
-        if bytes > ROOMY {
+        if is_nearly_full(bytes) {
             nearly_full.insert(bucket.into());
         } else {
             nearly_full.remove(bucket);
@@ -47,6 +44,7 @@ impl PolicySizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::policy::POLICY_LIMIT;
 
     #[test]
     fn a_bucket_counts_once_and_until_its_policy_shrinks_or_it_is_forgotten() {
@@ -58,9 +56,8 @@ mod tests {
             assert!(series.contains(&line), "not {number}: {series}");
         };
         counted(0);
-        sizes.read("a", ROOMY);
+        sizes.read("a", 0);
         counted(0);
-        sizes.read("a", ROOMY + 1);
         sizes.read("a", POLICY_LIMIT);
         sizes.read("b", POLICY_LIMIT);
         counted(2);

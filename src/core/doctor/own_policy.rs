@@ -41,10 +41,8 @@ pub fn own_policy(
     if statements.iter().any(|text| text.len() > STATEMENT_LIMIT) {
         return None;
     }
-    let text = match before {
-        Some(text) => Document::parse(text.as_bytes()).ok()?.splice(&[], &statements),
-        None => Document::new_document(&statements),
-    };
+    let before = before.map(|text| Document::parse(text.as_bytes()));
+    let text = Document::edited(before.transpose().ok()?.as_ref(), &[], &statements);
     text.filter(|text| text.len() <= POLICY_LIMIT)
 }
 

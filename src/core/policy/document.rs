@@ -33,6 +33,11 @@ impl PolicyRead {
     }
 }
 
+/// Whether a policy of this size is nearly full: larger than nine tenths of what OSS accepts.
+pub fn is_nearly_full(bytes: usize) -> bool {
+    bytes > POLICY_LIMIT * 9 / 10
+}
+
 /// Reason why a document cannot be edited safely.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]
 pub enum PolicyParseError {
@@ -212,6 +217,14 @@ impl Document {
         Some(out)
     }
 
+    /// Returns `before` as [`Self::splice`] changes it; without a document, a new one with `add`.
+    pub fn edited(before: Option<&Self>, remove: &[usize], add: &[String]) -> Option<String> {
+        match before {
+            Some(document) => document.splice(remove, add),
+            None => Self::new_document(add),
+        }
+    }
+
     /// Returns a new document with only `statements`; `None` if there are none.
     pub fn new_document(statements: &[String]) -> Option<String> {
         (!statements.is_empty())
@@ -270,7 +283,7 @@ mod tests {
             ] {
                 let expected: Vec<&str> = kept.iter().map(|index| texts[*index]).collect();
                 let expected = [expected, add.iter().map(String::as_str).collect()].concat();
-                let Some(new) = document.splice(&remove, &add) else {
+                let Some(new) = Document::edited(Some(&document), &remove, &add) else {
                     assert!(expected.is_empty());
                     continue;
                 };
@@ -281,7 +294,7 @@ mod tests {
                 // What was added is removed without a trace, unless something was removed with it.
                 let added: Vec<usize> = (kept.len()..expected.len()).collect();
                 if remove.is_empty() && !add.is_empty() {
-                    assert_eq!(again.splice(&added, &[]).as_deref(), Some(document.text()));
+                    assert_eq!(Document::edited(Some(&again), &added, &[]).as_deref(), Some(document.text()));
                 }
             }
         }
@@ -289,8 +302,25 @@ mod tests {
 
     #[test]
     fn a_new_document_has_only_the_given_statements() {
-        assert_eq!(Document::new_document(&[]), None);
-        let new = Document::new_document(&["{}".to_owned(), "7".to_owned()]);
+        assert_eq!(Document::edited(None, &[], &[]), None);
+        let new = Document::edited(None, &[], &["{}".to_owned(), "7".to_owned()]);
         assert_eq!(new.as_deref(), Some(r#"{"Version":"1","Statement":[{},7]}"#));
+    }
+
+    #[test]
+    fn a_policy_is_nearly_full_above_nine_tenths() {
+        assert!(!is_nearly_full(0) && !is_nearly_full(14_745));
+        assert!(is_nearly_full(14_746) && is_nearly_full(POLICY_LIMIT));
+    }
+
+    #[test]
+    fn the_first_statement_makes_a_document_and_the_last_one_ends_it() {
+        let add = ["{}".to_owned()];
+        let new = Document::edited(None, &[], &add).unwrap();
+        let document = Document::parse(new.as_bytes()).unwrap();
+        assert_eq!(Document::edited(Some(&document), &[0], &[]), None);
+        assert_eq!(Document::edited(None, &[], &[]), None);
+        let both = Document::edited(Some(&document), &[], &add).unwrap();
+        assert_eq!(both, new.replace("{}]", "{},{}]"));
     }
 }

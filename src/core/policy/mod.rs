@@ -11,7 +11,7 @@ mod wildcard;
 pub use check::{CheckedDeletion, CheckedPolicy, PlanFault};
 pub use coverage::{DENIED_PATTERN_LENGTH, GrantedAccess};
 pub use deny::{DENIED_PATTERNS, Denies, DenyVerdict, SECURITY_DENY, evaluate_denies, is_denied};
-pub use document::{Document, POLICY_LIMIT, PolicyParseError, PolicyRead, StatementSpan};
+pub use document::{Document, POLICY_LIMIT, PolicyParseError, PolicyRead, StatementSpan, is_nearly_full};
 pub use publicity::{PolicyPublicity, Publicity, publicity};
 pub use statement::{
     STATEMENT_LIMIT, Statement, access_statement, fingerprint, is_plausible, is_removed_verbatim_only,

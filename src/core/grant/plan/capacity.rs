@@ -15,10 +15,7 @@ pub(super) fn check_capacity(builder: &mut PlanBuilder<'_>) -> Result<(), Vec<(u
         return Ok(());
     }
     let remove: Vec<usize> = builder.remove.iter().copied().collect();
-    let text = match builder.input.document {
-        Some(document) => document.splice(&remove, &builder.add),
-        None => Document::new_document(&builder.add),
-    };
+    let text = Document::edited(builder.input.document, &remove, &builder.add);
     let total = text.map_or(0, |text| text.len());
     if total <= POLICY_LIMIT {
         return Ok(());

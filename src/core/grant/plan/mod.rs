@@ -47,10 +47,7 @@ fn build(mut builder: PlanBuilder<'_>) -> Result<Plan, Vec<(usize, GrantOutcome)
     check_capacity(&mut builder)?;
     let remove: Vec<usize> = builder.remove.iter().copied().collect();
     if !remove.is_empty() || !builder.add.is_empty() {
-        let text = match builder.input.document {
-            Some(document) => document.splice(&remove, &builder.add),
-            None => Document::new_document(&builder.add),
-        };
+        let text = Document::edited(builder.input.document, &remove, &builder.add);
         builder.plan.change = text.map_or(Change::Delete, Change::Put);
     }
     Ok(builder.plan)
