@@ -1,11 +1,9 @@
 //! The grants from which another writer removed the finalizer.
 
-use std::collections::HashMap;
-
 use parking_lot::Mutex;
 
 use crate::core::grant::{GrantObject, ObjectKey, needed_by_patch};
-use crate::runtime::kept_bytes::KeptBytes;
+use crate::runtime::kept_objects::KeptObjects;
 
 /// Bytes of the grants that are kept, of one namespace and in all.
 const NAMESPACE_BYTES: usize = 2 * 1024 * 1024;
@@ -15,34 +13,18 @@ const ALL_BYTES: usize = 8 * 1024 * 1024;
 struct MissingFinalizer {
     /// What the patch needs, as the watch showed it last; `None` if there was no room, so that it is read.
     grant: Option<GrantObject>,
-    bytes: usize,
     failures: u32,
 }
 
 /// The grants without their finalizer, with the number of failed attempts.
-#[derive(Default)]
 pub struct MissingFinalizers {
-    state: Mutex<MissingState>,
+    grants: Mutex<KeptObjects<ObjectKey, MissingFinalizer>>,
 }
 
-struct MissingState {
-    grants: HashMap<ObjectKey, MissingFinalizer>,
-    kept: KeptBytes,
-}
-
-impl Default for MissingState {
+impl Default for MissingFinalizers {
     fn default() -> Self {
         Self {
-            grants: HashMap::new(),
-            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
-        }
-    }
-}
-
-impl MissingState {
-    fn remove(&mut self, key: &ObjectKey) {
-        if let Some(missing) = self.grants.remove(key) {
-            self.kept.give_back(&key.namespace, missing.bytes);
+            grants: Mutex::new(KeptObjects::new(NAMESPACE_BYTES, ALL_BYTES)),
         }
     }
 }
@@ -55,40 +37,40 @@ impl MissingFinalizers {
 
     /// Removes a grant that has its finalizer again or was deleted.
     pub(super) fn remove(&self, key: &ObjectKey) {
-        self.state.lock().remove(key);
+        self.grants.lock().remove(key);
     }
 
     pub(super) fn put(&self, grant: GrantObject, failures: u32) {
-        let mut state = self.state.lock();
-        state.remove(&grant.key);
         let key = grant.key.clone();
         let (grant, bytes) = needed_by_patch(grant);
-        let fits = state.kept.take(&key.namespace, bytes);
-        let missing = MissingFinalizer {
-            grant: fits.then_some(grant),
-            bytes: if fits { bytes } else { 0 },
-            failures,
-        };
-        state.grants.insert(key, missing);
+        let grant = Some(grant);
+        let mut grants = self.grants.lock();
+        let missing = MissingFinalizer { grant, failures };
+        if let Err(missing) = grants.put(key.clone(), &key.namespace, bytes, missing) {
+            let unread = MissingFinalizer {
+                grant: None,
+                ..missing
+            };
+            // What has no bytes has room.
+            let _ = grants.put(key.clone(), &key.namespace, 0, unread);
+        }
     }
 
     /// Returns a grant, which stays recorded until [`Self::settled`]: a panic must not lose it. The grant is `None` if it
     /// has to be read.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<(Option<GrantObject>, u32)> {
-        let state = self.state.lock();
-        let missing = state.grants.get(key)?;
+        let grants = self.grants.lock();
+        let missing = grants.get(key)?;
         Some((missing.grant.clone(), missing.failures))
     }
 
     /// Removes a grant that needs no further attempt, unless the watch has shown a newer version of it.
     pub(super) fn settled(&self, grant: &GrantObject) {
-        let mut state = self.state.lock();
-        let recorded = state
-            .grants
-            .get(&grant.key)
-            .and_then(|missing| missing.grant.as_ref());
+        let mut grants = self.grants.lock();
+        let recorded = grants.get(&grant.key);
+        let recorded = recorded.and_then(|missing| missing.grant.as_ref());
         if recorded.is_none_or(|known| known.resource_version == grant.resource_version) {
-            state.remove(&grant.key);
+            grants.remove(&grant.key);
         }
     }
 }
@@ -125,7 +107,7 @@ mod tests {
         for number in 0..20_000 {
             missing.settled(&grant("many", &number.to_string()));
         }
-        assert_eq!(missing.state.lock().grants.len(), 1);
+        assert_eq!(missing.grants.lock().values_mut().count(), 1);
         missing.insert(grant("many", "19999"));
         assert!(get("many", "19999").is_some(), "the room is returned");
     }

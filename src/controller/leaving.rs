@@ -1,134 +1,101 @@
 //! Grants that were deleted while they owned statements and had no finalizer. Their last object is kept in memory and
 //! reconciled like a grant that is being deleted, until its statements are removed. A restart loses it.
 
-use std::collections::{BTreeMap, HashSet};
-
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::queue_key::QueueKey;
 use crate::api::GrantStatus;
+use crate::core::bounded_map::BoundedMap;
 use crate::core::grant::{Deletion, GrantObject, deletion_of, kept_of, kept_until, records_nothing_new};
-use crate::runtime::kept_bytes::KeptBytes;
+use crate::runtime::kept_objects::KeptObjects;
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::metrics::Metrics;
 
 /// Bytes of the deleted grants that are kept, of one namespace and in all: some hundred grants, or dozens of the largest.
 const NAMESPACE_BYTES: usize = 1024 * 1024;
 const ALL_BYTES: usize = 8 * 1024 * 1024;
-/// Released grants whose deletion the watch has not shown yet.
-const MAX_RELEASED: usize = 10_000;
 
 /// A deleted grant, and until when it is kept; `None` until its bucket is reconciled for the first time.
 struct LeavingGrant {
     grant: GrantObject,
     until: Option<Timestamp>,
-    bytes: usize,
-}
-
-struct LeavingState {
-    /// By uid.
-    leaving: BTreeMap<String, LeavingGrant>,
-    kept: KeptBytes,
-    /// Uids of the grants that the operator itself has released: their deletion needs nothing.
-    released: HashSet<String>,
-}
-
-impl Default for LeavingState {
-    fn default() -> Self {
-        Self {
-            leaving: BTreeMap::new(),
-            kept: KeptBytes::new(NAMESPACE_BYTES, ALL_BYTES),
-            released: HashSet::new(),
-        }
-    }
-}
-
-impl LeavingState {
-    /// Forgets a deleted grant. `false` if the grant is not one of them.
-    fn forget(&mut self, uid: &str) -> bool {
-        let Some(leaving) = self.leaving.remove(uid) else {
-            return false;
-        };
-        self.kept.give_back(&leaving.grant.key.namespace, leaving.bytes);
-        true
-    }
 }
 
 /// The deleted grants that still own statements.
-#[derive(Default)]
 pub struct LeavingGrants {
-    state: Mutex<LeavingState>,
+    /// By uid.
+    leaving: Mutex<KeptObjects<String, LeavingGrant>>,
+    /// Uids of the grants that the operator itself has released: their deletion needs nothing. The deletion of some was not
+    /// seen, because the watch was interrupted. Forgetting one costs a read.
+    released: Mutex<BoundedMap<String, ()>>,
+}
+
+impl Default for LeavingGrants {
+    fn default() -> Self {
+        Self {
+            leaving: Mutex::new(KeptObjects::new(NAMESPACE_BYTES, ALL_BYTES)),
+            released: Mutex::default(),
+        }
+    }
 }
 
 impl LeavingGrants {
     /// Records that the operator is about to remove the finalizer of a grant.
     pub(super) fn releasing(&self, grant: &GrantObject) {
-        let mut state = self.state.lock();
-        // The deletion of some of them was not seen, because the watch was interrupted. Forgetting one costs a read.
-        if state.released.len() >= MAX_RELEASED {
-            state.released.clear();
-        }
-        state.released.insert(grant.uid.clone());
+        self.released.lock().insert(grant.uid.clone(), ());
     }
 
     /// Records that the API server kept the finalizer.
     pub(super) fn not_released(&self, grant: &GrantObject) {
-        self.state.lock().released.remove(&grant.uid);
+        self.released.lock().remove(&grant.uid);
     }
 
     /// Takes the last object of a deleted grant.
     pub fn deleted(&self, grant: GrantObject) -> Deletion {
-        let mut state = self.state.lock();
-        let released = state.released.remove(&grant.uid);
+        let released = self.released.lock().remove(&grant.uid).is_some();
         let deletion = deletion_of(&grant, released);
         if deletion != Deletion::Kept {
             return deletion;
         }
-        state.forget(&grant.uid);
         let (grant, bytes) = kept_of(grant);
-        if !state.kept.take(&grant.key.namespace, bytes) {
-            return Deletion::Dropped;
+        let (uid, namespace) = (grant.uid.clone(), grant.key.namespace.clone());
+        let grant = LeavingGrant { grant, until: None };
+        match self.leaving.lock().put(uid, &namespace, bytes, grant) {
+            Ok(()) => Deletion::Kept,
+            Err(_) => Deletion::Dropped,
         }
-        let (uid, until) = (grant.uid.clone(), None);
-        state.leaving.insert(uid, LeavingGrant { grant, until, bytes });
-        Deletion::Kept
     }
 
     /// Forgets a deleted grant that exists again, because the API server was restored from a backup: its ledger is stored
     /// there.
-    pub fn exists_again(&self, uid: &str) {
-        self.state.lock().forget(uid);
+    pub fn exists_again(&self, uid: &String) {
+        self.leaving.lock().remove(uid);
     }
 
     /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
     pub(super) fn of_bucket(&self, bucket: &str, now: Timestamp) -> (Vec<GrantObject>, Vec<GrantObject>) {
-        let mut state = self.state.lock();
-        let mut kept = Vec::new();
-        for leaving in state.leaving.values_mut() {
-            if leaving
-                .grant
-                .bucket
-                .as_ref()
-                .is_some_and(|place| place.name == bucket)
-            {
+        let mut all = self.leaving.lock();
+        let (mut kept, mut expired) = (Vec::new(), Vec::new());
+        for leaving in all.values_mut() {
+            let place = leaving.grant.bucket.as_ref();
+            if place.is_some_and(|place| place.name == bucket) {
                 let until = *leaving.until.get_or_insert_with(|| kept_until(now));
-                kept.push((until, leaving.grant.clone()));
+                let list = if until <= now { &mut expired } else { &mut kept };
+                list.push(leaving.grant.clone());
             }
         }
-        let (expired, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(until, _)| *until <= now);
-        for (_, grant) in &expired {
-            state.forget(&grant.uid);
+        for grant in &expired {
+            all.remove(&grant.uid);
         }
-        let grants = |list: Vec<(Timestamp, GrantObject)>| list.into_iter().map(|(_, grant)| grant).collect();
-        (grants(kept), grants(expired))
+        (kept, expired)
     }
 
     /// Keeps the status of a deleted grant in memory. `false` if the grant is not one of them, or if the status records a
     /// new statement.
-    pub(super) fn store_status(&self, uid: &str, status: &GrantStatus) -> bool {
-        let mut state = self.state.lock();
-        let Some(leaving) = state.leaving.get_mut(uid) else {
+    pub(super) fn store_status(&self, uid: &String, status: &GrantStatus) -> bool {
+        let mut all = self.leaving.lock();
+        let Some(leaving) = all.get_mut(uid) else {
             return false;
         };
         let stores = records_nothing_new(&leaving.grant.status, status);
@@ -139,8 +106,8 @@ impl LeavingGrants {
     }
 
     /// Forgets a deleted grant that owns nothing any more. `false` if the grant is not one of them.
-    pub(super) fn finished(&self, uid: &str) -> bool {
-        self.state.lock().forget(uid)
+    pub(super) fn finished(&self, uid: &String) -> bool {
+        self.leaving.lock().remove(uid)
     }
 }
 
@@ -232,19 +199,19 @@ mod tests {
         let kept = grant("a", "kept");
         let mut status = kept.status.clone();
         leaving.deleted(kept);
-        assert!(!leaving.store_status("another", &status));
+        assert!(!leaving.store_status(&"another".to_owned(), &status));
         status.owned[0].state = EntryState::Removing;
-        assert!(leaving.store_status("kept", &status));
+        assert!(leaving.store_status(&"kept".to_owned(), &status));
         status.owned[0].fingerprint = "sha256:2".to_owned();
-        assert!(!leaving.store_status("kept", &status));
+        assert!(!leaving.store_status(&"kept".to_owned(), &status));
     }
 
     #[test]
     fn a_grant_that_is_restored_is_no_longer_kept_in_memory() {
         let leaving = LeavingGrants::default();
         assert_eq!(leaving.deleted(grant("a", "restored")), Deletion::Kept);
-        leaving.exists_again("restored");
-        assert!(!leaving.finished("restored"));
+        leaving.exists_again(&"restored".to_owned());
+        assert!(!leaving.finished(&"restored".to_owned()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! All decisions, as pure functions: no async, no I/O, no clock, no randomness. Time is an argument.
 
+pub mod bounded_map;
 pub mod condition_builder;
 pub mod credential_use;
 pub mod doctor;

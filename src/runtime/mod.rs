@@ -6,6 +6,7 @@ pub(crate) mod deadline;
 pub(crate) mod fair_queue;
 pub(crate) mod http_server;
 pub mod kept_bytes;
+pub mod kept_objects;
 pub mod memory_budget;
 pub mod metric_labels;
 pub mod metrics;
