@@ -13,12 +13,15 @@ use super::bucket::policy_sizes::PolicySizes;
 use super::bucket::probes::Probes;
 use super::credential_cache::CredentialCache;
 use super::decoded_jobs::DecodedJobs;
-use super::event_limits::EventLimits;
 use super::finalizers::MissingFinalizers;
 use super::grant_reads::GrantReads;
 use super::leaving::LeavingGrants;
 use super::queue_key::QueueKey;
 use super::runs::Runs;
+use crate::core::bounded_map::BoundedMap;
+use crate::core::credential_use::retry_account;
+use crate::core::event_limits::EventLimits;
+use crate::core::freshness::is_recheck_valid;
 use crate::core::grant::{BucketCache, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::EnforcementTrials;
@@ -30,17 +33,6 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::Trigger;
 use crate::runtime::rate_limit::ProjectLimiters;
-
-/// Attempts to read an account from STS, and the delay between two attempts.
-const ACCOUNT_ATTEMPTS: u32 = 3;
-const ACCOUNT_RETRY: Duration = Duration::from_secs(1);
-
-/// How long the result of a recheck decides about a Deny: it may be removed at any time, without a trigger.
-const RECHECK_VALID: Duration = Duration::from_secs(10);
-
-/// Delay before a key is reconciled again after a panic: the first, and the longest.
-const PANIC_RETRY: Duration = Duration::from_secs(2);
-const PANIC_RETRY_CAP: Duration = Duration::from_secs(600);
 
 /// State and handles that reconciles share.
 pub struct Context {
@@ -57,7 +49,7 @@ pub struct Context {
     /// Triggers reconciles of jobs.
     pub jobs: mpsc::Sender<Trigger<QueueKey>>,
     /// AccessKey ID that STS was asked about, and its account, by identity.
-    pub accounts: Mutex<HashMap<Identity, (String, String)>>,
+    pub accounts: Mutex<BoundedMap<Identity, (String, String)>>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// The buckets with a nearly full policy.
@@ -88,7 +80,7 @@ pub struct Context {
     /// Grants that jobs have read.
     pub grant_reads: GrantReads,
     /// Recent events of each object.
-    pub event_limits: EventLimits,
+    pub event_limits: Mutex<EventLimits>,
     /// Memory for what is read in large parts.
     pub memory: Arc<MemoryBudget>,
     /// Memory for jobs that are read and do not run yet.
@@ -128,7 +120,7 @@ impl Context {
         let mut panics = self.panics.lock();
         let count = panics.entry(key.clone()).or_default();
         *count = count.saturating_add(1);
-        requeue::exponential_backoff(*count, PANIC_RETRY, PANIC_RETRY_CAP, &format!("{key:?}"))
+        requeue::after_panic(*count, &format!("{key:?}"))
     }
 
     /// Records that a reconcile of a key did not panic.
@@ -164,17 +156,13 @@ impl Context {
         let mut asked = 1;
         let account = loop {
             match self.ports.caller_account(keys).await {
-                Err(error) if error.is_transient() && asked < ACCOUNT_ATTEMPTS => asked += 1,
-                answer => break answer?,
+                Ok(account) => break account,
+                Err(error) => sleep(retry_account(&error, asked).ok_or(error)?).await,
             }
-            sleep(ACCOUNT_RETRY).await;
+            asked += 1;
         };
-        let mut accounts = self.accounts.lock();
-        // Bounds the memory; identities that are still in use are looked up again.
-        if accounts.len() >= 10_000 {
-            accounts.clear();
-        }
-        accounts.insert(identity.clone(), (keys.id.clone(), account.clone()));
+        let known = (keys.id.clone(), account.clone());
+        self.accounts.lock().insert(identity.clone(), known);
         Ok(account)
     }
 
@@ -214,7 +202,7 @@ impl Context {
     pub fn recheck_done(&self, bucket: &str) {
         if self.recheck_requests.lock().remove(bucket) {
             let mut times = self.rechecked.lock();
-            times.retain(|_, time| time.elapsed() < RECHECK_VALID);
+            times.retain(|_, time| is_recheck_valid(time.elapsed()));
             times.insert(bucket.into(), Instant::now());
         }
     }
@@ -224,7 +212,7 @@ impl Context {
         let times = self.rechecked.lock();
         times
             .get(bucket)
-            .is_some_and(|time| time.elapsed() < RECHECK_VALID)
+            .is_some_and(|time| is_recheck_valid(time.elapsed()))
     }
 
     /// Triggers a reconcile of a bucket that ignores its backoff.

@@ -11,20 +11,19 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use super::context::Context;
+pub(crate) use super::index::WatchedKind;
 use super::index::{Index, WatchedJob};
 use super::leaving::on_deleted;
-use super::page_limit::{PAGE, SMALL_PAGE, is_page_too_large, with_page_limit};
+use super::page_limit::{is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
 use super::watched_object::PartialObject;
 use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
 use crate::core::grant::ObjectKey;
-use crate::core::requeue::crowd_delay;
+use crate::core::list_pages::{ListFailure, smaller_page};
+use crate::core::requeue::{BUCKET_DEBOUNCE, crowd_delay};
 use crate::core::scopes::scopes;
 use crate::runtime::queue::Trigger;
-
-/// Debounce of a bucket: ten grants that are applied together become one write.
-const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// An event of a watch; a namespace of `None` stands for all namespaces.
 pub(crate) enum WatchEvent {
@@ -48,13 +47,6 @@ impl WatchEvent {
             Self::ListStarted(_) | Self::ListCompleted(_) | Self::ListDenied(_) => String::new(),
         }
     }
-}
-
-/// The kind of a watch.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum WatchedKind {
-    Grants,
-    Jobs,
 }
 
 /// Watches all objects of a kind, in the given namespaces or in all. A broken watch is restarted with exponential
@@ -94,7 +86,8 @@ fn object_events(streamed: Api<PartialObject>, paged: Api<PartialObject>) -> Obj
         async move {
             loop {
                 let event = events.next().await?;
-                let Some(smaller) = smaller_page(page, &event) else {
+                let failure = event.as_ref().err().map(failure_of);
+                let Some(smaller) = failure.and_then(|failure| smaller_page(page, failure)) else {
                     return Some((event, (events, page)));
                 };
                 tracing::info!(
@@ -110,17 +103,13 @@ fn object_events(streamed: Api<PartialObject>, paged: Api<PartialObject>) -> Obj
     events.boxed()
 }
 
-/// Returns the number of objects of a page to list with after an event; `None` to go on. `page` is the current number.
-fn smaller_page<T>(page: Option<u32>, event: &Result<T, watcher::Error>) -> Option<u32> {
-    let error = event.as_ref().err()?;
-    match (page, error) {
-        (None, watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 422 => {
-            Some(PAGE)
-        }
-        (Some(PAGE), error) if is_page_too_large(error) => Some(SMALL_PAGE),
-        // Objects of more than 1.5 MB, which an etcd with other settings stores.
-        (Some(SMALL_PAGE), error) if is_page_too_large(error) => Some(1),
-        _ => None,
+fn failure_of(error: &watcher::Error) -> ListFailure {
+    if matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 422) {
+        ListFailure::NotStreamed
+    } else if is_page_too_large(error) {
+        ListFailure::PageTooLarge
+    } else {
+        ListFailure::Other
     }
 }
 
@@ -159,14 +148,11 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
     };
     match (kind, event) {
         (_, WatchEvent::ListDenied(_)) => Vec::new(),
-        (WatchedKind::Grants, WatchEvent::ListStarted(scope)) => {
-            index.begin_grant_list(|key| within(&scope, key));
+        (kind, WatchEvent::ListStarted(scope)) => {
+            index.begin_list(kind, |key| within(&scope, key));
             Vec::new()
         }
-        (WatchedKind::Jobs, WatchEvent::ListStarted(scope)) => {
-            index.begin_job_list(|key| within(&scope, key));
-            Vec::new()
-        }
+        (kind, WatchEvent::ListCompleted(scope)) => index.complete_list(kind, |key| within(&scope, key)),
         (WatchedKind::Grants, WatchEvent::Applied(object)) => {
             let key = object.key();
             context.grant_reads.changed(&key);
@@ -193,9 +179,6 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
             ));
             keys
         }
-        (WatchedKind::Grants, WatchEvent::ListCompleted(scope)) => {
-            index.complete_grant_list(|key| within(&scope, key))
-        }
         (WatchedKind::Jobs, WatchEvent::Applied(object)) => {
             let reasons = JobReason::ALL.iter().map(|reason| reason.as_str());
             let job = WatchedJob {
@@ -209,9 +192,6 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
             index.upsert_job(&object.key(), job, context.ports.now())
         }
         (WatchedKind::Jobs, WatchEvent::Deleted(object)) => index.remove_job(&object.key()),
-        (WatchedKind::Jobs, WatchEvent::ListCompleted(scope)) => {
-            index.complete_job_list(|key| within(&scope, key))
-        }
     }
 }
 
@@ -288,7 +268,7 @@ fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigge
     let mut jobs: HashMap<String, u32> = HashMap::new();
     keys.into_iter().map(move |key| {
         let (debounce, share) = match &key {
-            QueueKey::Bucket(_) | QueueKey::Probe(_) => (DEBOUNCE, namespace),
+            QueueKey::Bucket(_) | QueueKey::Probe(_) => (BUCKET_DEBOUNCE, namespace),
             QueueKey::Job(job) => {
                 let number = jobs.entry(job.namespace.clone()).or_default();
                 *number = number.saturating_add(1);

@@ -3,16 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::core::freshness::is_grant_read_usable;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::ports::{KubeError, Ports};
 
-/// How long a read is used without a change.
-const FRESH: Duration = Duration::from_secs(5);
 /// Grants whose reads are kept: a stored grant can have a hundred kilobytes, and anybody can name any number of grants.
 const MAX_GRANTS: usize = 128;
 
@@ -59,7 +57,8 @@ impl GrantReads {
             let now = Instant::now();
             let mut slots = self.slots.lock();
             if slots.len() >= MAX_GRANTS && !slots.contains_key(key) {
-                slots.retain(|_, slot| slot.used.is_some_and(|used| now.duration_since(used) < FRESH));
+                let in_use = |used| is_grant_read_usable(now.duration_since(used), false);
+                slots.retain(|_, slot| slot.used.is_some_and(in_use));
                 forget_oldest(&mut slots);
             }
             let slot = slots.entry(key.clone()).or_default();
@@ -69,8 +68,7 @@ impl GrantReads {
         let mut read = read.lock().await;
         let changes = self.changes(key);
         if let Some(known) = &*read
-            && known.changes == changes
-            && known.at.elapsed() < FRESH
+            && is_grant_read_usable(known.at.elapsed(), known.changes != changes)
         {
             return Ok(known.grant.clone());
         }
@@ -103,6 +101,8 @@ fn forget_oldest(slots: &mut HashMap<ObjectKey, Slot>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -10,6 +10,7 @@ use super::progress_times::{ProgressTimes, ShownProgress};
 use super::queue_key::QueueKey;
 use crate::core::grant::{FinalizerFacts, ObjectKey};
 use crate::core::hash::ChangeDigest;
+use crate::core::object_state::JobState;
 use crate::runtime::metrics::{Metrics, ObjectLabels};
 
 /// The parts of an object that require a reconcile when they change. The operator's own writes of status and
@@ -26,15 +27,11 @@ pub(super) struct ChangeToken {
     pub(super) foreign_mark: bool,
 }
 
-/// Stage of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum JobState {
-    /// The job has not finished.
-    Active,
-    /// The job has finished, and work may be left: an edit to acknowledge, or results to remove.
-    Finished,
-    /// The job has finished, and no work is left.
-    AtRest,
+/// The kind of a watch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum WatchedKind {
+    Grants,
+    Jobs,
 }
 
 /// A grant as a watch shows it.
@@ -95,8 +92,7 @@ pub(super) struct Index {
     buckets: HashMap<Arc<str>, usize>,
     progress: ProgressTimes,
     /// Objects that the current list has not returned yet; those left at its end were deleted.
-    missing_grants: HashSet<ObjectKey>,
-    missing_jobs: HashSet<ObjectKey>,
+    missing: HashSet<(WatchedKind, ObjectKey)>,
 }
 
 impl Index {
@@ -109,8 +105,7 @@ impl Index {
             waiting: HashMap::new(),
             buckets: HashMap::new(),
             progress: ProgressTimes::default(),
-            missing_grants: HashSet::new(),
-            missing_jobs: HashSet::new(),
+            missing: HashSet::new(),
         }
     }
 
@@ -133,7 +128,7 @@ impl Index {
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         // A grant that is being deleted can have been released, and have come back with a restored backup of the API
         // server, unchanged.
-        let listed_again = self.missing_grants.remove(&key) && token.deleting;
+        let listed_again = self.missing.remove(&(WatchedKind::Grants, key.clone())) && token.deleting;
         let consumers: Box<[ChangeDigest]> = consumers.iter().map(ChangeDigest::of).collect();
         let old = self.grants.get(&key);
         let uid = ChangeDigest::of(&token.uid);
@@ -202,7 +197,7 @@ impl Index {
         let progress = self
             .progress
             .change(&self.metrics, shown, Some((labels, progress, now)));
-        self.missing_jobs.remove(key);
+        self.missing.remove(&(WatchedKind::Jobs, key.clone()));
         let new = IndexedJob {
             token,
             grant: grant.clone(),
@@ -235,28 +230,29 @@ impl Index {
         vec![QueueKey::Job(key.clone())]
     }
 
-    /// Starts a list of the grants that `covers` accepts.
-    pub(super) fn begin_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
-        self.missing_grants
-            .extend(self.grants.keys().filter(|key| covers(key)).cloned());
+    /// Starts a list of the objects that `covers` accepts.
+    pub(super) fn begin_list(&mut self, kind: WatchedKind, covers: impl Fn(&ObjectKey) -> bool) {
+        let keys: Vec<&ObjectKey> = match kind {
+            WatchedKind::Grants => self.grants.keys().collect(),
+            WatchedKind::Jobs => self.jobs.keys().collect(),
+        };
+        let covered = keys.into_iter().filter(|key| covers(key));
+        self.missing.extend(covered.map(|key| (kind, key.clone())));
     }
 
-    /// Completes a list of grants: removes those that the list did not return. Returns the keys to reconcile.
-    pub(super) fn complete_grant_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
-        let deleted: Vec<ObjectKey> = self.missing_grants.extract_if(covers).collect();
-        deleted.iter().flat_map(|key| self.remove_grant(key)).collect()
-    }
-
-    /// Starts a list of the jobs that `covers` accepts.
-    pub(super) fn begin_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) {
-        self.missing_jobs
-            .extend(self.jobs.keys().filter(|key| covers(key)).cloned());
-    }
-
-    /// Completes a list of jobs: removes those that the list did not return. Returns the keys to reconcile.
-    pub(super) fn complete_job_list(&mut self, covers: impl Fn(&ObjectKey) -> bool) -> Vec<QueueKey> {
-        let deleted: Vec<ObjectKey> = self.missing_jobs.extract_if(covers).collect();
-        deleted.iter().flat_map(|key| self.remove_job(key)).collect()
+    /// Completes a list: removes the objects that it did not return. Returns the keys to reconcile.
+    pub(super) fn complete_list(
+        &mut self,
+        kind: WatchedKind,
+        covers: impl Fn(&ObjectKey) -> bool,
+    ) -> Vec<QueueKey> {
+        let missing = self.missing.extract_if(|(of, key)| *of == kind && covers(key));
+        let deleted: Vec<_> = missing.collect();
+        let keys = deleted.iter().flat_map(|(_, key)| match kind {
+            WatchedKind::Grants => self.remove_grant(key),
+            WatchedKind::Jobs => self.remove_job(key),
+        });
+        keys.collect()
     }
 
     /// Returns the keys of all buckets and jobs.

@@ -6,7 +6,6 @@ mod context;
 mod credential_cache;
 mod credential_gate;
 mod decoded_jobs;
-mod event_limits;
 pub(crate) mod feed;
 mod finalizers;
 mod grant_reads;
@@ -25,7 +24,6 @@ mod watched_object;
 pub use self::bucket::policy_sizes::PolicySizes;
 pub use self::bucket::probes::Probes;
 pub use self::context::Context;
-pub use self::event_limits::EventLimits;
 pub use self::finalizers::MissingFinalizers;
 pub use self::grant_reads::GrantReads;
 pub use self::leaving::LeavingGrants;
@@ -105,7 +103,7 @@ impl Controllers {
             probes: Probes::default(),
             probe_queue: probes,
             grant_reads: GrantReads::default(),
-            event_limits: EventLimits::default(),
+            event_limits: Mutex::default(),
             trials: Mutex::default(),
             panics: Mutex::default(),
             decoded_jobs: decoded_jobs::DecodedJobs::new(memory.plan().decoded_jobs),

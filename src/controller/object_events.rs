@@ -24,7 +24,7 @@ async fn publish(
     (subject, key, uid): (EventSubject, &ObjectKey, &str),
     event: EventContent,
 ) {
-    if !context.event_limits.admit(uid, context.ports.now()) {
+    if !context.event_limits.lock().admit(uid, context.ports.now()) {
         context.metrics.dropped_events.inc();
         return;
     }

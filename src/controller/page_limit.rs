@@ -1,5 +1,4 @@
-//! Limits the pages of lists by bytes. The API server limits them by their number of objects only, and kube holds the text
-//! of a page several times while it is decoded.
+//! Limits the pages of lists by bytes, see [`list_pages`](crate::core::list_pages).
 
 use std::error::Error;
 
@@ -9,11 +8,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::runtime::watcher;
 
-/// Bytes of a page. The smallest pages fit, even of the largest objects.
-const PAGE_BYTES: usize = 6 * 1024 * 1024;
-/// Objects of a page, and of a page once one was too large.
-pub(super) const PAGE: u32 = 25;
-pub(super) const SMALL_PAGE: u32 = 3;
+use crate::core::list_pages::PAGE_BYTES;
 
 /// Returns a client that fails on a larger page. Watches are not limited: they never end.
 pub(super) fn with_page_limit(client: &Client) -> Client {
@@ -59,6 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::list_pages::PAGE;
 
     type Object = PartialObjectMeta<k8s_openapi::api::core::v1::ConfigMap>;
 

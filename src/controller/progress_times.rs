@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::JobReason;
 use crate::core::hash::ChangeDigest;
+use crate::core::object_state::shows_progress;
 use crate::runtime::metrics::{Metrics, ObjectLabels};
 
 /// What a job shows, and since when.
@@ -32,10 +32,7 @@ impl ProgressTimes {
         before: Option<ShownProgress>,
         now: Option<(ObjectLabels, ChangeDigest, Timestamp)>,
     ) -> Option<ShownProgress> {
-        let scores = |labels: &ObjectLabels| {
-            labels.state == "Reconciling" && labels.reason == JobReason::Scoring.as_str()
-        };
-        let now = now.filter(|(labels, ..)| scores(labels));
+        let now = now.filter(|(labels, ..)| shows_progress(labels.state, labels.reason));
         let shown = now.map(|(_, progress, now)| {
             let same = before.filter(|shown| shown.progress == progress);
             let since = same.map_or(now.as_second(), |shown| shown.since);
@@ -64,6 +61,7 @@ impl ProgressTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::JobReason;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

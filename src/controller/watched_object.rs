@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::index::{ChangeToken, JobState, WatchedGrant};
+use super::index::{ChangeToken, WatchedGrant};
 use crate::api::{ABANDON, FINALIZER, GrantReason, RECONCILE_AT, STARTED};
 use crate::core::grant::{FinalizerFacts, GrantObject, ObjectKey, StoredLedger};
 use crate::core::hash::ChangeDigest;
+use crate::core::object_state::{JobStage, JobState, ShownCondition, state_and_reason};
 use crate::kubernetes::decode::{decode_grant, decode_metadata, dynamic_object, key_of};
 use crate::runtime::metrics::ObjectLabels;
 
@@ -92,26 +93,19 @@ pub(crate) struct PartialCondition {
 }
 
 impl PartialObject {
-    /// What the metrics say about the object. The reason of Ready is one of `known`: labels are closed sets, whatever a
-    /// status holds.
+    /// What the metrics say about the object, with one of the reasons that are known.
     pub(super) fn labels(
         &self,
         kind: &'static str,
-        mut known: impl Iterator<Item = &'static str>,
+        known: impl Iterator<Item = &'static str>,
     ) -> ObjectLabels {
         let conditions = self.status.iter().flat_map(|status| &status.conditions);
-        let is = |of: &str, status: &str| conditions.clone().any(|c| c.r#type == of && c.status == status);
-        let state = ["Failed", "Stalled", "Reconciling"]
-            .into_iter()
-            .find(|state| is(state, "True"));
-        let state = state.or(is("Effective", "False").then_some("Ineffective"));
-        let (state, reason) = match conditions.clone().find(|c| c.r#type == "Ready") {
-            Some(ready) => (
-                state.unwrap_or("Current"),
-                known.find(|reason| *reason == ready.reason).unwrap_or("Other"),
-            ),
-            None => (state.unwrap_or("Reconciling"), "Unreconciled"),
-        };
+        let shown = conditions.map(|condition| ShownCondition {
+            kind: &condition.r#type,
+            status: &condition.status,
+            reason: &condition.reason,
+        });
+        let (state, reason) = state_and_reason(&shown.collect::<Vec<_>>(), known);
         ObjectLabels { kind, state, reason }
     }
 }
@@ -252,25 +246,14 @@ impl PartialObject {
     }
 
     pub(super) fn job_state(&self) -> JobState {
-        match &self.status {
-            Some(status) if status.completion_time.is_some() => {
-                if self.is_at_rest(status) {
-                    JobState::AtRest
-                } else {
-                    JobState::Finished
-                }
-            }
-            _ => JobState::Active,
-        }
-    }
-
-    /// Whether a finished job needs no more work: its generation is acknowledged, and its results do not change any
-    /// more.
-    fn is_at_rest(&self, status: &PartialStatus) -> bool {
-        let results = &self.spec.results;
-        let kept = results.select.as_ref().is_none_or(|s| s == "All");
-        kept && results.ttl_seconds_after_finished.is_none()
-            && status.observed_generation == self.metadata.generation
+        let (status, results) = (self.status.as_ref(), &self.spec.results);
+        let stage = JobStage {
+            completed: status.is_some_and(|status| status.completion_time.is_some()),
+            acknowledged: status.is_some_and(|status| status.observed_generation == self.metadata.generation),
+            select: results.select.as_deref(),
+            expires: results.ttl_seconds_after_finished.is_some(),
+        };
+        stage.state()
     }
 
     /// Returns the grant that a job references; `None` without a reference.
@@ -331,29 +314,16 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_an_object_is_its_strongest_condition() {
-        let condition =
-            |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "AccessDenied"});
-        let labels = |conditions: Value| {
-            let labels = grant(&json!({"conditions": conditions})).labels("K", ["AccessDenied"].into_iter());
-            (labels.state, labels.reason)
-        };
-        let (ready, stalled) = (condition("Ready", "False"), condition("Stalled", "True"));
-        for (conditions, state) in [
-            (json!([ready]), "Current"),
-            (json!([ready, condition("Stalled", "False")]), "Current"),
-            (json!([ready, condition("Effective", "Unknown")]), "Current"),
-            (json!([ready, condition("Effective", "False")]), "Ineffective"),
-            (json!([ready, condition("Reconciling", "True")]), "Reconciling"),
-            (json!([ready, stalled]), "Stalled"),
-            (json!([stalled, ready, condition("Failed", "True")]), "Failed"),
-        ] {
-            let found = labels(conditions.clone());
-            assert_eq!(found, (state, "AccessDenied"), "{conditions}");
-        }
-        assert_eq!(labels(json!([])), ("Reconciling", "Unreconciled"));
-        let unknown = json!([{"type": "Ready", "status": "True", "reason": "Invented"}]);
-        assert_eq!(labels(unknown), ("Current", "Other"));
+    fn the_labels_show_the_conditions() {
+        let stalled = json!([
+            {"type": "Ready", "status": "False", "reason": "AccessDenied"},
+            {"type": "Stalled", "status": "True", "reason": "Other"},
+        ]);
+        let labels = grant(&json!({"conditions": stalled})).labels("K", ["AccessDenied"].into_iter());
+        assert_eq!(
+            (labels.kind, labels.state, labels.reason),
+            ("K", "Stalled", "AccessDenied")
+        );
     }
 
     #[test]

@@ -6,10 +6,11 @@
 //! that is compared and never used to obtain credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::error::CredentialsError;
+use super::error::{CloudError, CredentialsError};
 use super::identity::Identity;
 use super::tenancy::{TenancyRules, Tenant};
 use crate::api::{Access, EntryState, GrantSpec, JobSpec, LedgerEntry};
@@ -59,10 +60,23 @@ impl CredentialRefusal {
         )
     }
 
+    /// Whether the reference itself gives no credentials, whatever the rules say.
+    pub fn closes_reference(&self) -> bool {
+        match self {
+            Self::Failed(_) => true,
+            Self::Denied(_) | Self::NamespaceUnknown => false,
+        }
+    }
+
     /// The refusal if no object uses the credentials.
     pub fn unused() -> Self {
         Self::Denied("No object uses these credentials: nothing is to be done".to_owned())
     }
+}
+
+/// Returns the delay before STS is asked again for the account of credentials, after `attempts`; `None` if its error stands.
+pub fn retry_account(error: &CloudError, attempts: u32) -> Option<Duration> {
+    (error.is_transient() && attempts < 3).then_some(Duration::from_secs(1))
 }
 
 /// Whether all uses are removals that need no rule: what an identity has written itself is removed without one, and the
@@ -333,11 +347,26 @@ mod tests {
     }
 
     #[test]
+    fn the_account_is_asked_for_three_times_if_the_error_may_pass() {
+        use crate::core::error::CloudErrorKind;
+        let retry = |kind, attempts| retry_account(&CloudError::new(kind, "Code"), attempts);
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(retry(CloudErrorKind::Unavailable, 1), second);
+        assert_eq!(retry(CloudErrorKind::Unavailable, 2), second);
+        assert_eq!(retry(CloudErrorKind::Unavailable, 3), None);
+        assert_eq!(retry(CloudErrorKind::CredentialsRejected, 1), None);
+    }
+
+    #[test]
     fn a_reference_is_hidden_when_the_operator_may_not_read_it() {
         let failed = |error| CredentialRefusal::Failed(error).hides_reference();
         assert!(failed(CredentialsError::SecretAccessDenied { account: None }));
         assert!(failed(CredentialsError::TokenRequestDenied { account: None }));
         assert!(!failed(CredentialsError::NotFound), "its owner has deleted it");
-        assert!(!CredentialRefusal::unused().hides_reference());
+        let missing = CredentialRefusal::Failed(CredentialsError::NotFound);
+        assert!(missing.closes_reference(), "a deleted one gives none either");
+        for refusal in [CredentialRefusal::unused(), CredentialRefusal::NamespaceUnknown] {
+            assert!(!refusal.hides_reference() && !refusal.closes_reference());
+        }
     }
 }

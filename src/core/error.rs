@@ -61,6 +61,11 @@ pub enum KubeError {
 }
 
 impl KubeError {
+    /// Whether the request certainly had no effect: one that was not answered can have had it.
+    pub fn had_no_effect(self) -> bool {
+        self != Self::Unavailable
+    }
+
     /// Whether a retry cannot help.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Forbidden | Self::Invalid)
@@ -389,5 +394,18 @@ mod tests {
             let cause = std::error::Error::source(&error).unwrap().downcast_ref();
             assert_eq!(cause, Some(&call), "{error}");
         }
+    }
+
+    #[test]
+    fn only_a_request_without_an_answer_can_have_had_an_effect() {
+        for answered in [
+            KubeError::Conflict,
+            KubeError::NotFound,
+            KubeError::Forbidden,
+            KubeError::Invalid,
+        ] {
+            assert!(answered.had_no_effect(), "{answered}");
+        }
+        assert!(!KubeError::Unavailable.had_no_effect());
     }
 }

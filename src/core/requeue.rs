@@ -68,6 +68,14 @@ pub fn short_backoff(failures: u32, seed: &str) -> Duration {
     exponential_backoff(failures, Duration::from_secs(1), Duration::from_secs(30), seed)
 }
 
+/// Returns the delay before a key is reconciled again whose last `panics` reconciles panicked.
+pub fn after_panic(panics: u32, seed: &str) -> Duration {
+    exponential_backoff(panics, Duration::from_secs(2), Duration::from_secs(600), seed)
+}
+
+/// Debounce of a bucket: ten grants that are applied together become one write.
+pub const BUCKET_DEBOUNCE: Duration = Duration::from_secs(1);
+
 /// Returns the delay of the `number`th object of a namespace that one change concerns: none for the first ones, then 100
 /// a second, at most the interval at which a waiting job checks its grant anyway.
 pub fn crowd_delay(number: u32) -> Duration {
@@ -123,6 +131,8 @@ mod tests {
         }
         assert!(exponential_backoff(20, base, cap, "uid") >= cap / 2);
         assert!(short_backoff(1, "uid") <= base && short_backoff(40, "uid") <= Duration::from_secs(30));
+        assert!(after_panic(1, "uid") <= Duration::from_secs(2));
+        assert!(after_panic(u32::MAX, "uid") >= Duration::from_secs(300));
         let spread = jittered(Duration::from_secs(600), "uid");
         assert!(spread >= Duration::from_secs(540) && spread <= Duration::from_secs(660));
         assert_ne!(spread, jittered(Duration::from_secs(600), "another"));

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::api::{FINALIZER, GrantStatus};
+use crate::api::GrantStatus;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::grant::events::{access_remains, drift_detected, state_change};
-use crate::core::grant::{Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantWork, WriteHistory};
+use crate::core::grant::{
+    Claims, ClaimsByGrant, GrantObject, GrantSetKey, GrantWork, WriteHistory, status_of_released,
+};
 use crate::core::identity::Identity;
-use crate::ports::KubeError;
 use crate::runtime::metric_labels::DeletionOutcome;
 
 /// A group during a reconcile.
@@ -133,16 +134,10 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
     for event in access_remains(residual, grant.only_stored.unverified) {
         publish_grant_event(context, &grant, event).await;
     }
-    // Another finalizer keeps the object: its status must no longer claim statements.
-    let others = grant.finalizers.iter().any(|name| name != FINALIZER);
-    if !grant.status.owned.is_empty() && others {
-        let status = GrantStatus {
-            owned: Vec::new(),
-            ..grant.status.clone()
-        };
-        if !write_status(context, &mut grant, status).await {
-            return false;
-        }
+    if let Some(status) = status_of_released(&grant)
+        && !write_status(context, &mut grant, status).await
+    {
+        return false;
     }
     if context.leaving.finished(&grant.uid) {
         context.metrics.unprotected_deletion(DeletionOutcome::Finished);
@@ -153,8 +148,7 @@ pub(super) async fn release(context: &Context, mut grant: GrantObject, residual:
     let Err(error) = context.ports.remove_finalizer(&grant).await else {
         return true;
     };
-    // An unanswered patch can have taken effect.
-    if error != KubeError::Unavailable {
+    if error.had_no_effect() {
         context.leaving.not_released(&grant);
     }
     tracing::info!(grant = %grant.key, %error, "failed to remove finalizer; retrying");

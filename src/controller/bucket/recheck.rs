@@ -22,10 +22,9 @@ pub(super) async fn check_reference(
     if set.reference_closed || undecided(batch).next().is_none() {
         return Ok(());
     }
-    match request_credentials(set, undecided(batch), &prepared.place).await {
-        Err(refusal @ CredentialRefusal::Failed(_)) => Err(EarlyEnd::Refused(refusal)),
-        Ok(_) | Err(CredentialRefusal::Denied(_) | CredentialRefusal::NamespaceUnknown) => Ok(()),
-    }
+    let refused = request_credentials(set, undecided(batch), &prepared.place).await;
+    let closed = refused.err().filter(CredentialRefusal::closes_reference);
+    closed.map_or(Ok(()), |refusal| Err(EarlyEnd::Refused(refusal)))
 }
 
 /// Verifies the owner of the bucket before a write of the operator's own identity, if it was not read in this reconcile:

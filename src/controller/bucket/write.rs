@@ -94,24 +94,15 @@ async fn send(
     }
     let uids = batch.iter().map(|work| work.grant.uid.as_str());
     set.writes.forget_rejections(uids, plan);
-    let after = attempt.write.after().map(str::as_bytes);
-    set.writes
-        .attempted(&before.bytes, &after.map(<[u8]>::to_vec), attempt.read_at);
+    let after = attempt.write.after().map(|text| text.as_bytes().to_vec());
+    set.writes.attempted(&before.bytes, &after, attempt.read_at);
     let signed_at = signed_at(before.server_time, attempt.read_at);
     let (ports, place, keys) = (&set.context.ports, &attempt.prepared.place, &attempt.keys);
     let answer = match &attempt.write {
         PlannedWrite::Put(policy) => ports.put_policy(place, keys, policy, signed_at).await,
         PlannedWrite::Delete(deletion) => ports.delete_policy(place, keys, deletion, signed_at).await,
     };
-    let write = PolicyWrite {
-        bucket: &place.name,
-        call: attempt.write.call(),
-        identity: &set.identity,
-        before: before.bytes.as_deref(),
-        after,
-        answer: answer.as_ref().map(Option::as_deref),
-    };
-    log_write(&write, batch, plan);
+    log_write(&set.identity, batch, attempt, &answer);
     match answer {
         Ok(_) => {
             on_confirmed(set, batch, attempt, cache);
@@ -236,26 +227,22 @@ pub(super) async fn store_ledgers(
     complete
 }
 
-/// A policy write.
-struct PolicyWrite<'a> {
-    bucket: &'a str,
-    call: &'static str,
-    identity: &'a Identity,
-    before: Option<&'a [u8]>,
-    after: Option<&'a [u8]>,
-    /// The request id of OSS, or the error.
-    answer: Result<Option<&'a str>, &'a CloudError>,
-}
-
-/// Logs a policy write with the grants that it is for. A digest is empty where the bucket has no policy.
-fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Plan) {
+/// Logs a policy write with the grants that it is for; `answer` has the request id of OSS, or the error. A digest is empty where
+/// the bucket has no policy.
+fn log_write(
+    identity: &Identity,
+    batch: &[GrantWork],
+    attempt: &Attempt<'_>,
+    answer: &Result<Option<String>, CloudError>,
+) {
+    let Attempt { plan, write, .. } = attempt;
+    let (bucket, call) = (&attempt.prepared.place.name, write.call());
     let grants = audit_names(batch, plan);
-    let digest = |text: Option<&[u8]>| text.map(sha256).unwrap_or_default();
-    let namespace = write.identity.namespace();
-    let (identity, identity_digest) = (write.identity.describe(), write.identity.digest());
-    let (sha256_before, sha256_after) = (digest(write.before), digest(write.after));
+    let namespace = identity.namespace();
+    let (identity, identity_digest) = (identity.describe(), identity.digest());
+    let sha256_before = attempt.before.bytes.as_ref().map(sha256).unwrap_or_default();
+    let sha256_after = write.after().map(sha256).unwrap_or_default();
     let (added, removed) = (plan.added(), plan.removed());
-    let (bucket, call) = (write.bucket, write.call);
     macro_rules! log {
         ($level:ident, $message:literal, $($field:ident = $value:expr),+) => {
             tracing::$level!(
@@ -264,8 +251,12 @@ fn log_write(write: &PolicyWrite<'_>, batch: &[GrantWork], plan: &Plan) {
             )
         };
     }
-    match write.answer {
-        Ok(id) => log!(info, "policy written", request_id = id.unwrap_or_default()),
+    match answer {
+        Ok(id) => log!(
+            info,
+            "policy written",
+            request_id = id.as_deref().unwrap_or_default()
+        ),
         Err(error) => log!(
             warn,
             "failed to write policy",

@@ -154,16 +154,16 @@ fn objects_missing_from_a_new_list_are_removed() {
         watched_job(Some(key("old")), JobState::Active, "Scoring", false),
         NOW,
     );
-    index.begin_grant_list(|_| true);
-    index.begin_job_list(|_| true);
+    index.begin_list(WatchedKind::Grants, |_| true);
+    index.begin_list(WatchedKind::Jobs, |_| true);
     index.upsert_grant(key("new"), grant(1, PROTECTED));
     assert_eq!(
-        index.complete_grant_list(|_| true),
+        index.complete_list(WatchedKind::Grants, |_| true),
         [QueueKey::Job(key("j")), QueueKey::Bucket("pics".into())]
     );
-    index.complete_job_list(|k| k.namespace == "another");
+    index.complete_list(WatchedKind::Jobs, |k| k.namespace == "another");
     assert_eq!(index.jobs.len(), 1, "a list covers its own namespace only");
-    index.complete_job_list(|_| true);
+    index.complete_list(WatchedKind::Jobs, |_| true);
     assert_eq!(index.all_keys(), [QueueKey::Bucket("pics".into())]);
     assert!(index.waiting.is_empty());
     let series = metrics.render();
@@ -252,13 +252,13 @@ fn a_grant_that_is_being_deleted_is_due_with_every_list() {
     let mut index = Index::new(Arc::default());
     index.upsert_grant(key("g"), deleting());
     index.upsert_grant(key("other"), grant(1, PROTECTED));
-    index.begin_grant_list(|_| true);
+    index.begin_list(WatchedKind::Grants, |_| true);
     assert_eq!(
         index.upsert_grant(key("g"), deleting()),
         [QueueKey::Bucket("pics".into())]
     );
     assert_eq!(index.upsert_grant(key("other"), grant(1, PROTECTED)), []);
-    assert_eq!(index.complete_grant_list(|_| true), []);
+    assert_eq!(index.complete_list(WatchedKind::Grants, |_| true), []);
     assert_eq!(
         index.upsert_grant(key("g"), deleting()),
         [],

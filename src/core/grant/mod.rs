@@ -69,7 +69,7 @@ pub use planned_write::{
 pub use preview::{planned_change, planned_change_alone};
 pub use reach::{denies_of, public_statement, whole_account};
 pub use rejected_additions::RejectedAdditions;
-pub use release::{RetainedPlan, retains_statements, unusable_status};
+pub use release::{RetainedPlan, retains_statements, status_of_released, unusable_status};
 pub use report::{PolicyView, status_before_write, status_without_plan};
 pub use round::{RoundStep, accept_unwanted, next_step};
 pub use state::{GrantState, Observation};

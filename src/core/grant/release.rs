@@ -8,12 +8,22 @@ use super::{
     Disposition, GrantInput, GrantObject, GrantState, Observation, PassRoleDecision, Removal, grant_status,
     parse_spec,
 };
-use crate::api::{GrantStatus, LedgerEntry};
+use crate::api::{FINALIZER, GrantStatus, LedgerEntry};
 use crate::core::identity::INCOMPLETE_CREDENTIALS;
 
 /// Whether a deleted grant leaves its statements in the policy, because of the annotation or its deletion policy.
 pub fn retains_statements(grant: &GrantObject) -> bool {
     grant.deleting && (grant.abandon || grant.retain)
+}
+
+/// Returns the status of a grant that is released although another finalizer keeps the object: it must no longer claim
+/// statements. `None` if it need not be stored.
+pub fn status_of_released(grant: &GrantObject) -> Option<GrantStatus> {
+    let others = grant.finalizers.iter().any(|name| name != FINALIZER);
+    (others && !grant.status.owned.is_empty()).then(|| GrantStatus {
+        owned: Vec::new(),
+        ..grant.status.clone()
+    })
 }
 
 /// What is done with the grants of a group of which some keep their statements.
@@ -109,6 +119,17 @@ mod tests {
             [("deleted", true), ("live", true)],
             "they were there before"
         );
+    }
+
+    #[test]
+    fn a_released_object_that_others_keep_claims_nothing() {
+        let mut grant = work_of("a", Some(EntryState::Applied)).grant;
+        grant.finalizers = vec![FINALIZER.to_owned()];
+        assert_eq!(status_of_released(&grant), None, "it is gone");
+        grant.finalizers.push("example.com/other".to_owned());
+        assert!(status_of_released(&grant).unwrap().owned.is_empty());
+        grant.status.owned.clear();
+        assert_eq!(status_of_released(&grant), None);
     }
 
     #[test]

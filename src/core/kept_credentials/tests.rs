@@ -1,4 +1,4 @@
-//! Tests of the cache of credentials.
+//! Tests of the credentials that are kept.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn a_reference_is_open_to_the_objects_that_existed_at_a_check_until_it_is_closed
         namespace: "media".to_owned(),
         name: "keys".to_owned(),
     });
-    let cache = CredentialCache::default();
+    let mut cache = KeptCredentials::default();
     assert!(!cache.is_open(&secret, &["a"], at(0)));
     cache.record_check(&secret, &["a"], at(0));
     assert!(cache.is_open(&secret, &["a"], at(49)));
@@ -83,8 +83,8 @@ fn the_namespace_with_most_sessions_loses_those_that_end_first() {
         namespace: 10 * one,
         all: 15 * one,
     };
-    let mut entries = HashMap::new();
-    let names = |entries: &HashMap<EntryKey, Entry>, namespace: &str| {
+    let mut entries = BTreeMap::new();
+    let names = |entries: &BTreeMap<EntryKey, Entry>, namespace: &str| {
         let here = entries.keys().filter(|key| key.0.namespace() == namespace);
         let mut names: Vec<_> = here.map(|key| format!("{:?}", key.1)).collect();
         names.sort_unstable();
@@ -104,4 +104,71 @@ fn the_namespace_with_most_sessions_loses_those_that_end_first() {
     }
     assert_eq!(names(&entries, "a").len(), 8, "all room is used");
     assert_eq!(names(&entries, "b").len(), 7);
+}
+
+#[test]
+fn a_check_alone_renews_a_session_of_the_same_credentials_and_no_other() {
+    let now = Timestamp::from_second(1_790_000_000).unwrap();
+    let later = now + SignedDuration::from_secs(50);
+    let secret = |role: Option<&str>| Identity {
+        origin: CredentialOrigin::Secret {
+            namespace: "media".to_owned(),
+            name: "keys".to_owned(),
+        },
+        assumed_role: role.map(|role| crate::api::AssumeRole {
+            role_arn: role.to_owned(),
+            external_id: None,
+        }),
+    };
+    let (scope, users) = (SessionScope::Bucket("pics".to_owned()), ["a"]);
+    let keys = AccessKeys {
+        id: "id".to_owned(),
+        secret: String::new().into(),
+        token: None,
+        expires_at: Some(now + SignedDuration::from_secs(3600)),
+    };
+    for (role, with, goes_on) in [
+        (Some("r"), "same", true),
+        (Some("r"), "rotated", false),
+        (None, "same", false),
+    ] {
+        let (mut kept, identity) = (KeptCredentials::default(), secret(role));
+        assert!(kept.opened(&identity, &scope, &users, "same", now).is_none());
+        kept.obtained(&identity, &scope, &keys, "same".to_owned(), now);
+        assert!(kept.usable(&identity, &scope, &users, now).is_some());
+        assert!(
+            kept.usable(&identity, &scope, &users, later).is_none(),
+            "a check is due"
+        );
+        let session = kept.opened(&identity, &scope, &users, with, later);
+        assert_eq!(session.is_some(), goes_on, "{role:?} {with}");
+        kept.forget(&identity);
+        assert!(kept.usable(&identity, &scope, &users, later).is_none());
+    }
+}
+
+#[test]
+fn the_same_rejected_credentials_are_recognized_and_new_ones_are_not() {
+    let identity = Identity {
+        origin: CredentialOrigin::Operator {
+            namespace: "media".to_owned(),
+        },
+        assumed_role: None,
+    };
+    let keys = |id: &str| AccessKeys {
+        id: id.to_owned(),
+        secret: String::new().into(),
+        token: None,
+        expires_at: None,
+    };
+    let error = CloudError::new(crate::core::error::CloudErrorKind::CredentialsRejected, "Code");
+    let mut kept = KeptCredentials::default();
+    kept.mark_rejected(&identity, &keys("old"), error.clone());
+    assert_eq!(kept.rejected_before(&identity, &keys("old")), Some(error));
+    assert_eq!(kept.rejected_before(&identity, &keys("new")), None);
+    assert_eq!(
+        kept.rejected_before(&identity, &keys("old")),
+        None,
+        "it works again"
+    );
 }

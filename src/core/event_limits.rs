@@ -1,9 +1,8 @@
 //! Limits the events about one object: a user who edits an object in a loop must not fill the API server with events.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
 
 /// Events of one object within [`WINDOW`].
 const MAX_EVENTS: usize = 10;
@@ -15,18 +14,18 @@ const MAX_OBJECTS: usize = 4_096;
 /// Times of the recent events, by the uid of the object.
 #[derive(Default)]
 pub struct EventLimits {
-    recent: Mutex<HashMap<String, Vec<Timestamp>>>,
+    recent: BTreeMap<String, Vec<Timestamp>>,
 }
 
 impl EventLimits {
     /// Whether an event about an object may be published now; counts it if so.
-    pub(super) fn admit(&self, uid: &str, now: Timestamp) -> bool {
-        let mut recent = self.recent.lock();
+    pub fn admit(&mut self, uid: &str, now: Timestamp) -> bool {
+        let recent = &mut self.recent;
         let current = |time: &Timestamp| now.duration_since(*time) < WINDOW;
         if recent.len() >= MAX_OBJECTS && !recent.contains_key(uid) {
             recent.retain(|_, times| times.iter().any(current));
             if recent.len() >= MAX_OBJECTS {
-                forget_oldest(&mut recent);
+                forget_oldest(recent);
             }
         }
         let times = recent.entry(uid.to_owned()).or_default();
@@ -39,7 +38,7 @@ impl EventLimits {
     }
 }
 
-fn forget_oldest(recent: &mut HashMap<String, Vec<Timestamp>>) {
+fn forget_oldest(recent: &mut BTreeMap<String, Vec<Timestamp>>) {
     let last = |times: &Vec<Timestamp>| times.iter().max().copied();
     let oldest = recent.iter().min_by_key(|(_, times)| last(times));
     if let Some(uid) = oldest.map(|(uid, _)| uid.clone()) {
@@ -53,7 +52,7 @@ mod tests {
 
     #[test]
     fn an_object_has_ten_events_a_minute_and_takes_none_from_another() {
-        let limits = EventLimits::default();
+        let mut limits = EventLimits::default();
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let at = |seconds: i64| start + SignedDuration::from_secs(seconds);
         let admitted = (0..60).filter(|second| limits.admit("a", at(*second))).count();
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_bounded_number_of_objects_is_remembered_and_the_oldest_is_forgotten() {
-        let limits = EventLimits::default();
+        let mut limits = EventLimits::default();
         let start = Timestamp::from_second(1_790_000_000).unwrap();
         let later = start + SignedDuration::from_secs(1);
         for _ in 0..MAX_EVENTS {
@@ -74,11 +73,11 @@ mod tests {
             assert!(limits.admit(&number.to_string(), later));
             assert!(!limits.admit("busy", later), "{number}");
         }
-        assert_eq!(limits.recent.lock().len(), MAX_OBJECTS);
-        assert!(!limits.recent.lock().contains_key("old"));
+        assert_eq!(limits.recent.len(), MAX_OBJECTS);
+        assert!(!limits.recent.contains_key("old"));
         for number in 0..10 {
             limits.admit(&format!("more-{number}"), later);
         }
-        assert_eq!(limits.recent.lock().len(), MAX_OBJECTS);
+        assert_eq!(limits.recent.len(), MAX_OBJECTS);
     }
 }
