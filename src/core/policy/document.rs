@@ -294,7 +294,10 @@ mod tests {
                 // What was added is removed without a trace, unless something was removed with it.
                 let added: Vec<usize> = (kept.len()..expected.len()).collect();
                 if remove.is_empty() && !add.is_empty() {
-                    assert_eq!(Document::edited(Some(&again), &added, &[]).as_deref(), Some(document.text()));
+                    assert_eq!(
+                        Document::edited(Some(&again), &added, &[]).as_deref(),
+                        Some(document.text())
+                    );
                 }
             }
         }
