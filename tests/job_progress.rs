@@ -101,7 +101,8 @@ mod job_progress {
 
     #[test]
     fn the_kind_of_an_error_decides_its_effect() {
-        let cases: [(CloudErrorKind, fn(CloudError) -> ResponseEffect); 6] = [
+        type EffectOf = fn(CloudError) -> ResponseEffect;
+        let cases: [(CloudErrorKind, EffectOf); 6] = [
             (CloudErrorKind::Throttled, |_| ResponseEffect::SlowDown),
             (CloudErrorKind::Unavailable, |_| ResponseEffect::Continue),
             (CloudErrorKind::RequestRejected, |_| ResponseEffect::Continue),
