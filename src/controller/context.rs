@@ -88,7 +88,7 @@ pub struct Context {
     /// Consecutive reconciles of a key that panicked.
     pub panics: Mutex<HashMap<QueueKey, u32>>,
     /// Jobs that try whether OSS enforces a grant.
-    pub trials: Mutex<EnforcementTrials>,
+    pub enforcement_trials: Mutex<EnforcementTrials>,
 }
 
 impl Context {

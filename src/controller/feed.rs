@@ -186,7 +186,7 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
                 grant: object.grant_reference(),
                 state: object.job_state(),
                 labels: object.labels("ImageScoreJob", reasons),
-                marked: object.has_own_mark(),
+                marked: object.has_own_started_annotation(),
                 progress: object.progress(),
             };
             index.upsert_job(&object.key(), job, context.ports.now())

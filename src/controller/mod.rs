@@ -104,7 +104,7 @@ impl Controllers {
             probe_queue: probes,
             grant_reads: GrantReads::default(),
             event_limits: Mutex::default(),
-            trials: Mutex::default(),
+            enforcement_trials: Mutex::default(),
             panics: Mutex::default(),
             decoded_jobs: decoded_jobs::DecodedJobs::new(memory.plan().decoded_jobs),
             memory,

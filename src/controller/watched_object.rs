@@ -239,7 +239,7 @@ impl PartialObject {
     }
 
     /// Whether the started annotation of a job holds the job's own uid.
-    pub(super) fn has_own_mark(&self) -> bool {
+    pub(super) fn has_own_started_annotation(&self) -> bool {
         self.annotations()
             .get(STARTED)
             .is_some_and(|uid| Some(uid) == self.metadata.uid.as_ref())

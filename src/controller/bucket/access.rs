@@ -1,4 +1,4 @@
-//! The credentials of a group: whether its grants may use the identity, and the credentials for its calls. An identity that
+//! The credentials of a set: whether its grants may use the identity, and the credentials for its calls. An identity that
 //! owns nothing and has not read the policy yet is probed before the worker of the bucket makes calls for it, see `probe`.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) async fn denial(set: &GrantSet<'_>, work: &GrantWork) -> Option<Grant
     allowed.err().map(refusal_state)
 }
 
-/// Returns the credentials for the grants without an outcome. A refusal sets the outcome of the grants that can make no
+/// Returns the credentials for the grants that nothing is decided about. A refusal sets the outcome of the grants that can make no
 /// call: while the reference is closed, the last credentials that worked are used, only to remove the statements of deleted
 /// grants.
 ///
@@ -48,7 +48,7 @@ pub(super) async fn obtain_keys(
     Ok(keys)
 }
 
-/// Decides whether the worker of the bucket may make calls for the group, and requests a probe if it may not. Returns the
+/// Decides whether the worker of the bucket may make calls for the set, and requests a probe if it may not. Returns the
 /// refusal if a probe got no credentials.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A group during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object of a grant: its
+//! A grant set during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object of a grant: its
 //! status, with one event per change of state, and its finalizer. A grant that was deleted without its finalizer has its
 //! status in memory instead.
 
@@ -17,17 +17,17 @@ use crate::core::grant::{
 use crate::core::identity::Identity;
 use crate::runtime::metric_labels::DeletionOutcome;
 
-/// A group during a reconcile.
+/// A grant set during a reconcile.
 pub(super) struct GrantSet<'a> {
     pub(super) context: &'a Context,
     pub(super) identity: Identity,
-    /// Recent policy writes of all groups of the bucket.
+    /// Recent policy writes of all sets of the bucket.
     pub(super) writes: &'a mut WriteHistory,
-    /// Fingerprints of the statements that the grants of other groups hold.
+    /// Fingerprints of the statements that the grants of other sets hold.
     pub(super) placed_by_others: BTreeSet<String>,
-    /// Fingerprints of the statements whose copy in the policy grants of other groups have written.
+    /// Fingerprints of the statements whose copy in the policy grants of other sets have written.
     pub(super) explained_by_others: BTreeSet<String>,
-    /// What the grants of this group claim, as stored in their ledgers.
+    /// What the grants of this set claim, as stored in their ledgers.
     pub(super) claims: Mutex<ClaimsByGrant>,
     /// Whether the reference of the identity is closed, so that the last credentials that worked are in use.
     pub(super) reference_closed: bool,
@@ -38,7 +38,7 @@ pub(super) struct GrantSet<'a> {
 }
 
 impl<'a> GrantSet<'a> {
-    /// Returns a group whose grants claim `claims`, beside the groups whose grants claim `others`.
+    /// Returns a set whose grants claim `claims`, beside the sets whose grants claim `others`.
     pub(super) fn new(
         context: &'a Context,
         identity: Identity,
@@ -65,7 +65,7 @@ impl<'a> GrantSet<'a> {
         self.claims.into_inner()
     }
 
-    /// Stores a status. `false` when the write failed. A failed write may still have been stored: the other groups
+    /// Stores a status. `false` when the write failed. A failed write may still have been stored: the other sets
     /// then rely only on the statements that the grant holds in both cases.
     pub(super) async fn store_status(&self, grant: &mut GrantObject, status: GrantStatus) -> bool {
         let before = Claims::of(grant.deleting, &grant.status.owned);

@@ -1,14 +1,14 @@
 //! Reconciles one bucket with all its grants.
 //!
-//! Flow: list the grants of the bucket; group them by identity and region; reconcile the groups in sequence. Each
-//! group reads the policy, plans, writes and reports (see `reconcile_set`). The flow is the same on the first reconcile
+//! Flow: list the grants of the bucket; group them by identity and region; reconcile the sets in sequence. Each
+//! set reads the policy, plans, writes and reports (see `reconcile_set`). The flow is the same on the first reconcile
 //! and after a crash, and the next reconcile is the retry.
 //!
 //! Guarantees: at most one worker reconciles a bucket. A statement is recorded in a stored ledger before it is
-//! written. A statement that another group has written is not removed.
+//! written. A statement that another set has written is not removed.
 //!
 //! The returned [`Action`]: `Requeue` is the time until the next reconcile unless a trigger comes first. The time is a
-//! backoff after an error, the time until the next check of a group, or zero when a group wrote and another group has
+//! backoff after an error, the time until the next check of a set, or zero when a set wrote and another set has
 //! to check the result. `AwaitChange` is returned only when the bucket has no grants.
 
 mod access;
@@ -121,7 +121,7 @@ async fn reconcile_unusable(
     cache.unusable_reported(any, all_stored, bucket)
 }
 
-/// Reconciles the groups in sequence. Returns when the first of them is due again.
+/// Reconciles the sets in sequence. Returns when the first of them is due again.
 async fn reconcile_sets(
     context: &Context,
     bucket: &str,
@@ -146,7 +146,7 @@ async fn reconcile_sets(
         }
         let mut set = GrantSet::new(context, key.0.clone(), &mut cache.writes, own, &claims);
         wait = wait.min(Box::pin(reconcile_set::reconcile(&mut set, grants, set_cache)).await);
-        // Later groups use what this group still holds: when two groups release the same statement, the later one
+        // Later sets use what this set still holds: when two sets release the same statement, the later one
         // removes it.
         claims.insert(key, set.into_claims());
     }

@@ -1,4 +1,4 @@
-//! Prepares the grants of a group: releases those that keep their statements or own nothing, validates the others without a
+//! Prepares the grants of a set: releases those that keep their statements or own nothing, validates the others without a
 //! cloud call, obtains the credentials, reads what has to be known about the bucket, and adds the finalizer before the first
 //! write.
 
@@ -15,13 +15,13 @@ use crate::core::grant::{
 };
 use crate::ports::AccessKeys;
 
-/// What a group needs to read and write the policy.
+/// What a set needs to read and write the policy.
 pub(super) struct Prepared {
     pub(super) place: BucketRef,
     pub(super) keys: AccessKeys,
 }
 
-/// Prepares the grants that stay in the group, which are added to `batch`.
+/// Prepares the grants that stay in the set, which are added to `batch`.
 ///
 /// # Errors
 /// Returns why the policy is not read.
@@ -56,13 +56,13 @@ pub(super) async fn prepare(
     Ok(Prepared { place, keys })
 }
 
-/// Validates the grants without a cloud call; `outcome` of the result is the state of a grant that cannot proceed.
+/// Validates the grants without a cloud call; `decided` of the result is the state of a grant that cannot proceed.
 async fn validate(set: &GrantSet<'_>, grants: Vec<GrantObject>) -> Vec<GrantWork> {
     let mut batch = Vec::new();
     for grant in grants {
         let unproven = set.writes.unproven_intents(&grant, set.context.ports.now());
         let mut work = GrantWork::of(grant, unproven, set.identity.is_operator());
-        if work.outcome.is_none()
+        if work.decided.is_none()
             && let Some(denied) = denial(set, &work).await
         {
             work.carry(denied);
@@ -110,7 +110,7 @@ async fn read_bucket_facts(
 }
 
 /// Decides what each grant wants, and adds the finalizer to those that are enforced. Returns `false` when one could not be
-/// added: the grant is carried, and the group retries.
+/// added: the grant is carried, and the set retries.
 async fn enforce(
     set: &GrantSet<'_>,
     batch: &mut [GrantWork],
@@ -126,7 +126,7 @@ async fn enforce(
         if add_finalizer(set, work).await {
             want(work, desired, rejected);
         } else {
-            work.outcome = Some(GrantState::Planned(GrantOutcome::Carried));
+            work.decided = Some(GrantState::Planned(GrantOutcome::Carried));
             all_prepared = false;
         }
     }

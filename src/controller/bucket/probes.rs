@@ -35,12 +35,12 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Whether a result waits for the group.
-    pub(super) fn is_done(&self, bucket: &str, group: &GrantSetKey) -> bool {
-        matches!(self.lock().get(&key_of(bucket, group)), Some(ProbeState::Done(_)))
+    /// Whether a result waits for the set.
+    pub(super) fn is_done(&self, bucket: &str, set: &GrantSetKey) -> bool {
+        matches!(self.lock().get(&key_of(bucket, set)), Some(ProbeState::Done(_)))
     }
 
-    /// Drops what no group of the bucket needs any more.
+    /// Drops what no set of the bucket needs any more.
     pub(super) fn retain(&self, bucket: &str, needed: impl Fn(&GrantSetKey) -> bool) {
         self.lock()
             .retain(|key, _| key.bucket != bucket || needed(&(key.identity.clone(), key.region.clone())));

@@ -1,14 +1,14 @@
-//! Reconciles one group: the grants of a bucket that share an identity and a region.
+//! Reconciles one grant set: the grants of a bucket that share an identity and a region.
 //!
-//! Flow: return early while the inputs are unchanged and the group is not due; prepare the grants without touching the
+//! Flow: return early while the inputs are unchanged and the set is not due; prepare the grants without touching the
 //! policy; converge the policy; finish with the statuses. A step that cannot go on ends the reconcile early, with a state
 //! for the grants.
 //!
 //! Guarantees: no cloud call is made when every grant has a state without one. A ledger is stored before the write
 //! that it records, and says until when that write can take effect.
 //!
-//! The returned duration is the time until the next reconcile of the group. The reconcile of the bucket requeues after
-//! the shortest duration of its groups.
+//! The returned duration is the time until the next reconcile of the set. The reconcile of the bucket requeues after
+//! the shortest duration of its sets.
 
 use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +21,7 @@ use super::grant_set::GrantSet;
 use super::prepare::prepare;
 use crate::core::grant::{EarlyEnd, GrantObject, GrantSetCache, GrantWork};
 
-/// Reconciles the group. Returns the time until its next reconcile.
+/// Reconciles the set. Returns the time until its next reconcile.
 pub(super) async fn reconcile(
     set: &mut GrantSet<'_>,
     grants: Vec<GrantObject>,

@@ -220,7 +220,7 @@ pub(super) async fn store_ledgers(
             set.publish_drift(work).await;
         } else {
             work.input.disposition = Disposition::Carried;
-            work.outcome = None;
+            work.decided = None;
             complete = false;
         }
     }

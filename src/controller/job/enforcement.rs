@@ -34,12 +34,12 @@ pub(super) async fn await_enforcement(
     let grant = grant?;
     let now = context.ports.now();
     let Some(wait) = next_repeat(&grant, writer.job.status.enforcement_wait.as_ref(), now) else {
-        context.trials.lock().end(&writer.job.uid, false);
+        context.enforcement_trials.lock().end(&writer.job.uid, false);
         return None;
     };
     let until = wait.until.0;
     let leads = context
-        .trials
+        .enforcement_trials
         .lock()
         .begin(&grant, &id_of(&writer.job), until, now);
     if !leads {
@@ -64,7 +64,7 @@ pub(super) fn trial_of_another_job(
     job: &JobObject,
 ) -> Option<Timestamp> {
     let now = context.ports.now();
-    context.trials.lock().waits(grant, &id_of(job), now)
+    context.enforcement_trials.lock().waits(grant, &id_of(job), now)
 }
 
 fn id_of(job: &JobObject) -> JobId<'_> {

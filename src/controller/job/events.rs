@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::job_run::{JobRun, RunEvent, ScoreResponse, apply_edits};
 use super::manifest_lines::check_manifest_lines;
-use super::mark::mark;
 use super::persist::JobWriter;
+use super::started_annotation::mark;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::is_source_lost;
 use crate::core::job::events::{started, throttled};
@@ -127,7 +127,10 @@ async fn handle_response(run: &mut JobRun<'_>, answer: ScoreResponse) -> Option<
         ResponseEffect::Served { passes } => {
             run.input.limiter.on_success();
             if passes {
-                run.context.trials.lock().end(&run.writer.job.uid, true);
+                run.context
+                    .enforcement_trials
+                    .lock()
+                    .end(&run.writer.job.uid, true);
             }
             None
         }

@@ -19,7 +19,6 @@ mod job_credentials;
 mod job_run;
 mod load_progress;
 mod manifest_lines;
-mod mark;
 mod persist;
 mod preconditions;
 mod prepare;
@@ -32,6 +31,7 @@ mod retention;
 mod run;
 mod source_error;
 mod start_store;
+mod started_annotation;
 mod store_status;
 
 use std::ops::ControlFlow::{self, Break, Continue};

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::end_job::rest;
-use super::mark::restore_mark;
 use super::persist::JobWriter;
 use super::retention;
+use super::started_annotation::restore_mark;
 use super::store_status::write_status;
 use crate::api::JobSpec;
 use crate::controller::context::Context;

@@ -124,7 +124,7 @@ async fn take_step<'a>(
     run.progress.results_mut().limit(result_bytes);
     let limits = CallLimits::of(&run.spec);
     match run.progress.next_step(now, limits.at_once, limits.budget) {
-        Step::Finished => Some(StopReason::LimitsReached),
+        Step::Finished => Some(StopReason::NoMoreItems),
         Step::OutOfBudget => Some(StopReason::OutOfBudget),
         Step::Reserve if run.stores.is_under_way() => wait_for_event(run, calls, PERSIST_EVERY).await,
         Step::Reserve => {

@@ -1,4 +1,4 @@
-//! What is known about a bucket between its reconciles: its groups, and the recent writes that OSS may not return yet. A
+//! What is known about a bucket between its reconciles: its sets, and the recent writes that OSS may not return yet. A
 //! restart may lose all of it.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::GrantObject;
-use super::group_cache::GrantSetCache;
-use super::group_order::{GrantSetKey, GrantSets, Rank, in_order};
+use super::grant_set_cache::GrantSetCache;
+use super::grant_set_order::{GrantSetKey, GrantSets, Rank, in_order};
 use super::next_reconcile::{ApiWrites, RECHECK_UNUSABLE};
 use super::trust::Trust;
 use super::write_history::WriteHistory;
@@ -23,9 +23,9 @@ const KEEP_HISTORY: Duration = Duration::from_secs(30);
 /// State of a bucket between reconciles.
 #[derive(Default)]
 pub struct BucketCache {
-    /// The groups.
+    /// The sets.
     pub grant_sets: BTreeMap<GrantSetKey, GrantSetCache>,
-    /// Recent policy writes of all groups.
+    /// Recent policy writes of all sets.
     pub writes: WriteHistory,
     /// Lists in a row that failed.
     failures: u32,
@@ -54,7 +54,7 @@ impl BucketCache {
         })
     }
 
-    /// Makes all groups due at once.
+    /// Makes all sets due at once.
     pub fn clear_backoff(&mut self) {
         self.grant_sets
             .values_mut()
@@ -68,17 +68,17 @@ impl BucketCache {
         retry.into_iter().fold(wait, Duration::min)
     }
 
-    /// Forgets the groups without grants. Returns the others in their order.
+    /// Forgets the sets without grants. Returns the others in their order.
     pub fn turns(&mut self, grant_sets: GrantSets) -> Vec<(Rank, GrantSetKey, Vec<GrantObject>)> {
         self.grant_sets.retain(|key, _| grant_sets.contains_key(key));
-        // A group that is not reached has written nothing.
+        // A grant set that is not reached has written nothing.
         self.grant_sets.values_mut().for_each(|set| set.wrote = false);
         let record = |key: &GrantSetKey| self.grant_sets.get(key).map(GrantSetCache::record);
         in_order(grant_sets, |key| record(key).unwrap_or_default())
     }
 
-    /// Ends a reconcile whose groups are due after `wait`. Those are due at once whose statements the write of another group
-    /// may have removed: a group restores them with its own credentials. An identity that has not read the policy has no
+    /// Ends a reconcile whose sets are due after `wait`. Those are due at once whose statements the write of another set
+    /// may have removed: a set restores them with its own credentials. An identity that has not read the policy has no
     /// statement in it.
     pub fn end(&mut self, wait: Duration) -> Action {
         let writers = self.grant_sets.values().filter(|set| set.wrote).count();
@@ -129,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn a_write_makes_the_other_groups_due_that_can_have_statements() {
+    fn a_write_makes_the_other_sets_due_that_can_have_statements() {
         use Trust::{Proven, Unknown};
-        // Whether each of two groups wrote, and what is known of their reads; then whether the bucket is due at once.
+        // Whether each of two sets wrote, and what is known of their reads; then whether the bucket is due at once.
         for (groups, at_once) in [
             ([(false, Proven), (false, Proven)], false),
             ([(true, Proven), (false, Proven)], true),

@@ -35,7 +35,7 @@ pub struct NeededFacts {
 /// Returns the facts that the grants need: each is read once per generation, and again only while the bucket does not match
 /// the spec or after OSS rejected a public policy (`public_refused`).
 pub fn needed_facts(batch: &[GrantWork], is_operator: bool, public_refused: bool) -> NeededFacts {
-    let open = || batch.iter().filter(|work| work.outcome.is_none());
+    let open = || batch.iter().filter(|work| work.decided.is_none());
     let active = || open().filter(|work| !work.grant.deleting).map(|work| &work.grant);
     let unseen = |grant: &GrantObject| {
         let new = grant.status.observed_generation != Some(grant.generation);
@@ -70,7 +70,7 @@ pub fn effective_block(read: PublicAccessBlock, public_refused: bool) -> PublicA
 pub fn needs_first_look(work: &GrantWork) -> bool {
     let grant = &work.grant;
     let new = grant.status.observed_generation != Some(grant.generation);
-    work.outcome.is_none() && !grant.deleting && (new || grant.status.bucket.is_none())
+    work.decided.is_none() && !grant.deleting && (new || grant.status.bucket.is_none())
 }
 
 /// Returns the mismatch between the bucket and the spec: owner, region, or an owner that cannot be verified. `None` when
@@ -89,7 +89,7 @@ fn bucket_mismatch(grant: &GrantObject, observed: &ObservedBucket, is_operator: 
 /// is needed.
 pub fn verify_bucket(batch: &mut [GrantWork], observed: &ObservedBucket, is_operator: bool) -> bool {
     let mut verified = true;
-    for work in batch.iter_mut().filter(|work| work.outcome.is_none()) {
+    for work in batch.iter_mut().filter(|work| work.decided.is_none()) {
         work.bucket = Some(observed.clone());
         if let Some(mismatch) = bucket_mismatch(&work.grant, observed, is_operator) {
             work.carry(mismatch);
@@ -107,7 +107,7 @@ pub fn decide_desired(
     is_operator: bool,
     now: Timestamp,
 ) -> Option<Desired> {
-    if work.outcome.is_some() {
+    if work.decided.is_some() {
         return None;
     }
     if work.grant.deleting {
@@ -118,9 +118,9 @@ pub fn decide_desired(
         return None;
     }
     let observed = facts.bucket.as_ref().or(work.grant.status.bucket.as_ref());
-    work.outcome = observed.and_then(|observed| bucket_mismatch(&work.grant, observed, is_operator));
+    work.decided = observed.and_then(|observed| bucket_mismatch(&work.grant, observed, is_operator));
     work.bucket.clone_from(&facts.bucket);
-    if work.outcome.is_some() {
+    if work.decided.is_some() {
         return None;
     }
     let spec = work.grant.spec.as_ref().ok()?;
@@ -131,7 +131,7 @@ pub fn decide_desired(
     }
     work.pass_role = Some(choice);
     if mode == Mode::Preview {
-        work.outcome = Some(GrantState::Preview);
+        work.decided = Some(GrantState::Preview);
         work.preview = Some(desired);
         return None;
     }
@@ -141,7 +141,7 @@ pub fn decide_desired(
 /// Enforces the statements of a grant, unless OSS has rejected them: it then keeps the error.
 pub fn want(work: &mut GrantWork, desired: Desired, rejected: &RejectedAdditions) {
     match rejected.error_of(&work.grant) {
-        Some(error) => work.outcome = Some(GrantState::CloudFailed(error.clone())),
+        Some(error) => work.decided = Some(GrantState::CloudFailed(error.clone())),
         None => work.input.disposition = Disposition::Enforced(desired),
     }
 }
@@ -157,7 +157,7 @@ fn choose_pass_role(spec: &GrantSpec, grant: &GrantObject, facts: &PreparationFa
 /// Whether no grant of the batch needs the policy: the operator's own identity reads no policy of a bucket whose owner is
 /// not the one that a grant names.
 pub fn is_unverified(batch: &[GrantWork], is_operator: bool) -> bool {
-    let unverified = |work: &GrantWork| work.outcome.is_some() && work.preview.is_none();
+    let unverified = |work: &GrantWork| work.decided.is_some() && work.preview.is_none();
     is_operator && batch.iter().all(unverified)
 }
 
@@ -212,7 +212,7 @@ mod tests {
         );
         assert!(!needs(known("a", observed(None, "cn-hangzhou")), false));
         let mut suspended = work_of("a", None);
-        suspended.outcome = Some(GrantState::Suspended);
+        suspended.decided = Some(GrantState::Suspended);
         assert!(!needs_first_look(&suspended));
         assert!(!needs(suspended, false));
         assert!(
@@ -261,7 +261,7 @@ mod tests {
         let desired = decide_desired(&mut work, &facts(right()), false, now).unwrap();
         assert_eq!(desired.statements.len(), 1);
         assert_eq!(
-            (work.outcome, work.pass_role),
+            (work.decided, work.pass_role),
             (None, Some(PassRoleDecision::Omitted))
         );
         for (bucket, is_operator, state) in [
@@ -279,7 +279,7 @@ mod tests {
         ] {
             let mut work = known("a", right());
             assert_eq!(decide_desired(&mut work, &facts(bucket), is_operator, now), None);
-            assert_eq!(work.outcome, Some(state));
+            assert_eq!(work.decided, Some(state));
             assert!(is_unverified(&[work], is_operator) == is_operator);
         }
         let mut preview = known("a", right());
@@ -287,11 +287,11 @@ mod tests {
             spec.mode = Mode::Preview;
         }
         assert_eq!(decide_desired(&mut preview, &facts(right()), true, now), None);
-        assert_eq!(preview.outcome, Some(GrantState::Preview));
+        assert_eq!(preview.decided, Some(GrantState::Preview));
         assert_eq!(preview.preview.as_ref(), Some(&desired));
         assert!(!is_unverified(&[preview], true), "its plan needs the policy");
         let mut decided = known("a", right());
-        decided.outcome = Some(GrantState::Suspended);
+        decided.decided = Some(GrantState::Suspended);
         assert_eq!(decide_desired(&mut decided, &facts(right()), false, now), None);
         assert_eq!(decided.bucket, None);
     }
@@ -306,7 +306,7 @@ mod tests {
             let desired = decide_desired(&mut work, &facts, false, Timestamp::UNIX_EPOCH).unwrap();
             want(&mut work, desired, &rejected);
             let enforced = matches!(work.input.disposition, Disposition::Enforced(_));
-            assert_eq!((enforced, &work.outcome), (outcome.is_none(), &outcome));
+            assert_eq!((enforced, &work.decided), (outcome.is_none(), &outcome));
             rejected.record(&[&work.grant], &[], &error);
         }
     }
@@ -318,20 +318,20 @@ mod tests {
         for (is_operator, state) in [(true, Some(GrantState::OwnerUnverified)), (false, None)] {
             let mut work = deleted("a");
             assert_eq!(decide_desired(&mut work, &unread, is_operator, now), None);
-            assert_eq!(work.outcome, state);
+            assert_eq!(work.decided, state);
             let carried = work.input.disposition == Disposition::Carried;
             assert_eq!(carried, is_operator);
         }
         let mut batch = [known("a", right()), known("b", right())];
-        batch[1].outcome = Some(GrantState::Suspended);
+        batch[1].decided = Some(GrantState::Suspended);
         assert!(verify_bucket(&mut batch, &right(), true));
         assert!(!verify_bucket(
             &mut batch,
             &observed(Some("1"), "cn-hangzhou"),
             true
         ));
-        assert_eq!(batch[0].outcome, Some(GrantState::WrongOwner("1".to_owned())));
-        assert_eq!(batch[1].outcome, Some(GrantState::Suspended));
+        assert_eq!(batch[0].decided, Some(GrantState::WrongOwner("1".to_owned())));
+        assert_eq!(batch[1].decided, Some(GrantState::Suspended));
     }
 
     #[test]

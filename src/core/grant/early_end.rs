@@ -1,5 +1,5 @@
-//! Why a reconcile of a group ends before a plan shows that the policy is as desired: what its grants report, and when
-//! the group is reconciled again.
+//! Why a reconcile of a set ends before a plan shows that the policy is as desired: what its grants report, and when
+//! the set is reconciled again.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::{PlanFault, PolicyParseError};
 use crate::core::requeue::short_backoff;
 
-/// Interval of a group for which nothing is left to do.
+/// Interval of a set for which nothing is left to do.
 const NOTHING_LEFT: Duration = Duration::from_secs(3600);
-/// How long a group waits for the first read of its bucket before the read is requested again.
+/// How long a set waits for the first read of its bucket before the read is requested again.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 /// Interval at which the tenancy rules are applied again to what they have denied.
 const DENIED: Duration = Duration::from_secs(60);
@@ -25,10 +25,10 @@ const STALE_READ: Duration = Duration::from_secs(2);
 /// Interval at which a policy is read again that cannot be edited, and the delay if that could not be reported.
 const UNREADABLE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(30));
 
-/// Why a reconcile of a group ends early.
+/// Why a reconcile of a set ends early.
 #[derive(Debug)]
 pub enum EarlyEnd {
-    /// All grants of the group are released.
+    /// All grants of the set are released.
     NothingLeft,
     /// A ledger could not be stored, and nothing may be done before it is.
     NotStored,
@@ -62,7 +62,7 @@ pub enum EarlyEnd {
 /// What the delay after an early end depends on, besides its cause.
 #[derive(Clone, Copy, Debug)]
 pub struct EndFacts<'a> {
-    /// Consecutive failures of the group, this one included.
+    /// Consecutive failures of the set, this one included.
     pub failures: u32,
     /// The drift interval.
     pub interval: Duration,
@@ -125,7 +125,7 @@ impl EarlyEnd {
         }
     }
 
-    /// Whether the group backs off: the end counts as a failure.
+    /// Whether the set backs off: the end counts as a failure.
     pub(super) fn is_failure(&self) -> bool {
         matches!(self, Self::WriteConflict | Self::InvalidPlan(_)) || self.failed_call().is_some()
     }
@@ -154,7 +154,7 @@ impl EarlyEnd {
         failures == 0 && self.failed_call().is_some_and(expired)
     }
 
-    /// Returns the time until the next reconcile of the group.
+    /// Returns the time until the next reconcile of the set.
     pub fn wait(&self, facts: EndFacts<'_>) -> Duration {
         match self {
             Self::NothingLeft | Self::NotStored => NOTHING_LEFT,
@@ -214,7 +214,7 @@ pub fn without_unaffected(batch: Vec<GrantWork>) -> (Vec<(GrantWork, GrantState)
 fn is_any_denied(batch: &[GrantWork]) -> bool {
     batch.iter().any(|work| {
         matches!(
-            work.outcome,
+            work.decided,
             Some(GrantState::Denied(_) | GrantState::NamespaceUnknown)
         )
     })
@@ -355,8 +355,8 @@ mod tests {
         ];
         for (state, denied) in states {
             let mut batch = [work_of("a", None), work_of("b", None)];
-            batch[1].outcome = state;
-            assert_eq!(is_any_denied(&batch), denied, "{:?}", batch[1].outcome);
+            batch[1].decided = state;
+            assert_eq!(is_any_denied(&batch), denied, "{:?}", batch[1].decided);
         }
     }
 }

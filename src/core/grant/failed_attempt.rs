@@ -1,4 +1,4 @@
-//! When a group of grants is reconciled again after a failed call to the cloud.
+//! When a grant set is reconciled again after a failed call to the cloud.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
 pub fn is_waiting(batch: &[GrantWork], plan: &Plan, view: PolicyView<'_>) -> bool {
     let set_aside = |(work, planned): (&GrantWork, &GrantPlan)| {
         planned.outcome == GrantOutcome::Propagating
-            || (planned.outcome == GrantOutcome::Carried && work.outcome.is_none())
+            || (planned.outcome == GrantOutcome::Carried && work.decided.is_none())
     };
     let unsure = |work: &GrantWork| work.preview.is_some() && all_present(work, view).is_none();
     batch.iter().zip(&plan.grants).any(set_aside) || batch.iter().any(unsure)
@@ -77,7 +77,7 @@ impl FinishedGrant {
         match planned_change(input, members, index, &desired) {
             Ok(change) => self.change = Some(change),
             // A preview of a change that could not be written reports the reason instead of a plan.
-            Err(unfit) => self.work.outcome = Some(GrantState::Planned(unfit)),
+            Err(unfit) => self.work.decided = Some(GrantState::Planned(unfit)),
         }
         true
     }
@@ -210,7 +210,7 @@ mod tests {
         batch[0].preview = batch[0].desired_for_preview(true);
         batch[0].carry(GrantState::Preview);
         assert!(waits(&batch, GrantOutcome::Carried), "the read may be stale");
-        batch[0].outcome = Some(GrantState::Suspended);
+        batch[0].decided = Some(GrantState::Suspended);
         batch[0].preview = None;
         assert!(!waits(&batch, GrantOutcome::Carried));
     }
@@ -306,7 +306,7 @@ mod tests {
             "there is no such grant"
         );
         assert_eq!(
-            grant.work.outcome,
+            grant.work.decided,
             Some(GrantState::Planned(GrantOutcome::Carried))
         );
         grant.work.preview = None;

@@ -62,7 +62,7 @@ impl LastCredentials {
             .find_map(last_of)
             .filter(|_| refusal.hides_reference());
         let state = refusal_state(refusal.clone());
-        for work in batch.iter_mut().filter(|work| work.outcome.is_none()) {
+        for work in batch.iter_mut().filter(|work| work.decided.is_none()) {
             let last = last_of(work).map(|last| &last.id);
             if last.is_none() || last != keys.map(|keys| &keys.id) {
                 work.carry(state.clone());
@@ -115,7 +115,7 @@ mod tests {
     ) -> (Option<String>, Vec<bool>) {
         let refusal = CredentialRefusal::Failed(error);
         let keys = last.instead_of(batch, &refusal);
-        let carried = batch.iter().map(|work| work.outcome.is_some());
+        let carried = batch.iter().map(|work| work.decided.is_some());
         (keys.map(|keys| keys.id), carried.collect())
     }
 
@@ -138,7 +138,7 @@ mod tests {
                 .ledger
                 .push(entry_of("sha256:new", EntryState::Applied));
             let mut decided = deleted("a");
-            decided.outcome = Some(GrantState::Suspended);
+            decided.decided = Some(GrantState::Suspended);
             vec![
                 decided,
                 deleted("a"),

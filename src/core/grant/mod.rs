@@ -15,8 +15,8 @@ mod finished;
 mod first_look;
 #[cfg(test)]
 mod fixtures;
-mod group_cache;
-mod group_order;
+mod grant_set_cache;
+mod grant_set_order;
 mod last_credentials;
 mod leaving;
 mod ledger;
@@ -53,8 +53,8 @@ pub use finished::{FinishedGrant, StoreOrder, is_waiting, transfers_ownership};
 pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 #[cfg(test)]
 pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
-pub use group_cache::GrantSetCache;
-pub use group_order::{GrantSetKey, GrantSets, grouped, is_time_up};
+pub use grant_set_cache::GrantSetCache;
+pub use grant_set_order::{GrantSetKey, GrantSets, grouped, is_time_up};
 pub use last_credentials::is_bucket_gone;
 pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new, to_reconcile};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};

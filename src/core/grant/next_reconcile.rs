@@ -1,4 +1,4 @@
-//! When the grants of a group are reconciled again.
+//! When the grants of a set are reconciled again.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 pub const NEXT_ADDITION: Duration = Duration::from_secs(1);
 
 /// Returns the number of failures in a row, and the delay before the next attempt, after `before` failures and a reconcile
-/// that could not prepare all grants of a group.
+/// that could not prepare all grants of a set.
 pub fn retry_preparation(before: u32, seed: &str) -> (u32, Duration) {
     let failures = before.saturating_add(1);
     (failures, requeue::short_backoff(failures, seed))
@@ -134,7 +134,7 @@ pub fn drift_check(due: Option<Timestamp>, batch: &[GrantWork], now: Timestamp) 
     }
 }
 
-/// When a group is due, and when that was decided.
+/// When a set is due, and when that was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     decided: Timestamp,
@@ -142,7 +142,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// Returns when a group is due after `wait`.
+    /// Returns when a set is due after `wait`.
     pub fn after(wait: Duration, now: Timestamp) -> Self {
         Self {
             decided: now,
@@ -150,7 +150,7 @@ impl Due {
         }
     }
 
-    /// Returns the time left; `None` if the group is due, or if the clock was set back since that was decided.
+    /// Returns the time left; `None` if the set is due, or if the clock was set back since that was decided.
     pub fn left(self, now: Timestamp) -> Option<Duration> {
         let waits = (self.decided..self.at).contains(&now);
         waits.then(|| time_left(now, self.at))
@@ -177,10 +177,10 @@ impl ApiWrites {
     }
 }
 
-/// Returns the time until the next reconcile of a group, at most `wait`: writes to the API server that failed are tried
+/// Returns the time until the next reconcile of a set, at most `wait`: writes to the API server that failed are tried
 /// again after `retry`, but not before OSS asks for it (`asked`), because that calls OSS again; and a drift check is due at
 /// `next_check`. A check that is overdue could not be run, and is run by the next reconcile that reads the policy.
-pub fn wait_of_group(
+pub fn wait_of_set(
     wait: Duration,
     retry: Option<Duration>,
     asked: Option<Duration>,
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(writes.retry_after(false, "seed"), Some(first));
 
         let check = |seconds| Some(now + SignedDuration::from_secs(seconds));
-        let wait = |retry, asked, check| wait_of_group(secs(600), retry, asked, check, now).as_secs();
+        let wait = |retry, asked, check| wait_of_set(secs(600), retry, asked, check, now).as_secs();
         assert_eq!(wait(None, Some(secs(7)), None), 600);
         assert_eq!(wait(Some(secs(1)), None, None), 1);
         assert_eq!(wait(Some(secs(1)), Some(secs(7)), None), 7);

@@ -26,7 +26,7 @@ pub fn status_of_released(grant: &GrantObject) -> Option<GrantStatus> {
     })
 }
 
-/// What is done with the grants of a group of which some keep their statements.
+/// What is done with the grants of a set of which some keep their statements.
 pub struct RetainedPlan {
     /// Those that stay, each with its ledger: what is meant to stay counts as there before, so that no grant removes it.
     pub stay: Vec<(GrantObject, Vec<LedgerEntry>)>,
@@ -35,7 +35,7 @@ pub struct RetainedPlan {
 }
 
 impl RetainedPlan {
-    /// Plans for the grants of a group.
+    /// Plans for the grants of a set.
     pub fn of(grants: Vec<GrantObject>, now: Timestamp) -> Self {
         let disposition = |grant: &GrantObject| {
             if retains_statements(grant) {

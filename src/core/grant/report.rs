@@ -70,7 +70,7 @@ pub fn status_before_write(
             ..before.clone()
         });
     }
-    let known = work.outcome.clone();
+    let known = work.decided.clone();
     let state = known.unwrap_or_else(|| GrantState::Planned(planned.outcome.clone()));
     let observation = Observation {
         ledger,
@@ -113,7 +113,7 @@ pub fn status_without_plan(work: &GrantWork, state: &GrantState, now: Timestamp)
     let state = if let GrantState::Planned(outcome) = state {
         grant_state(work, outcome)
     } else {
-        let decided = work.outcome.clone();
+        let decided = work.decided.clone();
         // A preview needs the policy: without it, its plan is that of an earlier policy.
         let decided = decided.filter(|decided| *decided != GrantState::Preview || !state.ends_preview());
         decided.unwrap_or_else(|| state.clone())
@@ -128,7 +128,7 @@ pub fn status_without_plan(work: &GrantWork, state: &GrantState, now: Timestamp)
 
 /// Returns the state decided before the plan, or the state that follows from the outcome of the plan.
 pub(super) fn grant_state(work: &GrantWork, outcome: &GrantOutcome) -> GrantState {
-    if let Some(known) = &work.outcome {
+    if let Some(known) = &work.decided {
         return known.clone();
     }
     let backing_off = drift::is_restored_later(&work.grant, work.repeated_drift.as_ref());

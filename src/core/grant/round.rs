@@ -80,7 +80,7 @@ fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &mut RejectedAdditi
         let too_large = planned
             .is_too_large()
             .then(|| GrantState::Planned(planned.outcome.clone()));
-        work.outcome = known.map(GrantState::CloudFailed).or(too_large);
+        work.decided = known.map(GrantState::CloudFailed).or(too_large);
         // What is missing is found again by the reconcile that may restore it.
         work.repeated_drift.clone_from(&work.earlier_drift);
         (work.missing, work.unreported_drift) = (0, 0);
@@ -91,7 +91,7 @@ fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &mut RejectedAdditi
 /// Forgets the rejections of grants that want nothing now, and keep no error of a rejection.
 pub fn accept_unwanted(batch: &[GrantWork], rejected: &mut RejectedAdditions) {
     for work in batch {
-        let keeps_error = matches!(work.outcome, Some(GrantState::CloudFailed(_)));
+        let keeps_error = matches!(work.decided, Some(GrantState::CloudFailed(_)));
         if !keeps_error && !matches!(work.input.disposition, Disposition::Enforced(_)) {
             rejected.accepted(&work.grant.uid);
         }

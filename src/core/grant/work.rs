@@ -21,7 +21,7 @@ pub struct GrantWork {
     pub pass_role: Option<PassRoleDecision>,
     /// State that is decided without the plan: suspended, invalid, denied, preview, wrong bucket, or failed
     /// credentials.
-    pub outcome: Option<GrantState>,
+    pub decided: Option<GrantState>,
     /// Whether the additions have to wait in this reconcile.
     pub held_back: bool,
     /// Statements that the grant would want if it were enforced; only in mode `Preview`.
@@ -57,7 +57,7 @@ pub struct GrantWork {
 }
 
 impl GrantWork {
-    /// Validates the spec of a grant. `outcome` of the result is the state of one that is suspended or invalid.
+    /// Validates the spec of a grant. `decided` of the result is the state of one that is suspended or invalid.
     /// `unproven` are its intended writes that have not taken effect.
     pub fn of(grant: GrantObject, unproven: BTreeSet<String>, is_operator: bool) -> Self {
         let disposition = if grant.deleting {
@@ -75,7 +75,7 @@ impl GrantWork {
         input.unproven = unproven;
         let repeated_drift = grant.status.repeated_drift.clone();
         Self {
-            outcome: state_of_spec(&grant),
+            decided: state_of_spec(&grant),
             grant,
             input,
             pass_role: None,
@@ -100,7 +100,7 @@ impl GrantWork {
 
     /// Sets the state of a grant for which nothing can be written or removed: what it owns stays, and stays owned.
     pub fn carry(&mut self, state: GrantState) {
-        self.outcome = Some(state);
+        self.decided = Some(state);
         self.input.disposition = Disposition::Carried;
     }
 
@@ -153,7 +153,7 @@ impl GrantWork {
 
 /// Returns the grants whose state is not decided yet.
 pub fn undecided(batch: &[GrantWork]) -> impl Iterator<Item = &GrantWork> {
-    batch.iter().filter(|work| work.outcome.is_none())
+    batch.iter().filter(|work| work.decided.is_none())
 }
 
 /// Returns the state of a grant that is suspended or whose spec is invalid. A grant that is being deleted is neither.

@@ -41,7 +41,7 @@ struct RecentWrite {
     at: Timestamp,
 }
 
-/// Recent policy writes of all groups of a bucket.
+/// Recent policy writes of all sets of a bucket.
 #[derive(Default)]
 pub struct WriteHistory {
     recent: Vec<RecentWrite>,

@@ -124,8 +124,8 @@ pub fn apply_failed(
             work.input.ledger.clone_from(&work.grant.status.owned);
         }
         let known = rejected.error_of(&work.grant).filter(|_| work.held_back);
-        if let (Some(known), None) = (known, &work.outcome) {
-            work.outcome = Some(GrantState::CloudFailed(known.clone()));
+        if let (Some(known), None) = (known, &work.decided) {
+            work.decided = Some(GrantState::CloudFailed(known.clone()));
         }
         let blamed = if split {
             planned.added > 0 && !several
@@ -249,7 +249,7 @@ mod tests {
         batch[1].held_back = true;
         batch[1].input.disposition = crate::core::grant::Disposition::Carried;
         assert!(fail(&mut batch, CloudErrorKind::PolicyRejected, &mut rejected));
-        assert_eq!(batch[1].outcome, Some(GrantState::CloudFailed(earlier)));
+        assert_eq!(batch[1].decided, Some(GrantState::CloudFailed(earlier)));
         assert_eq!(batch[1].unaffected, Some(GrantOutcome::Carried));
         assert_eq!(batch[0].unaffected, None);
     }

@@ -14,7 +14,7 @@ pub fn stop_condition(
     now: Timestamp,
 ) -> Option<StopReason> {
     if evaluate_limits(progress, spec) != End::Complete {
-        Some(StopReason::LimitsReached)
+        Some(StopReason::NoMoreItems)
     } else if spec.cancel {
         // The cancellation is final, even if `spec.cancel` is reset while calls are in flight.
         Some(StopReason::Finished(cancelled()))
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(stop(&json!({}), 0), None);
         assert_eq!(
             stop(&json!({"maxFailedItems": 0, "cancel": true}), 1),
-            Some(StopReason::LimitsReached)
+            Some(StopReason::NoMoreItems)
         );
         let cancelled = StopReason::Finished(cancelled());
         assert_eq!(

@@ -177,7 +177,7 @@ impl JobObject {
     }
 
     /// Returns `true` if the job has made a call and its annotation `started` is missing: another writer has removed it.
-    pub fn lacks_mark(&self) -> bool {
+    pub fn lacks_started_annotation(&self) -> bool {
         let sent = self.status.requests.as_ref().is_some_and(|r| r.sent > 0);
         self.started.is_none() && sent
     }
@@ -233,12 +233,12 @@ mod tests {
 
     #[test]
     fn a_job_lacks_its_annotation_only_after_a_call() {
-        assert!(!job(json!({})).lacks_mark());
-        assert!(!job(json!({"requests": {"reserved": 1, "sent": 0}})).lacks_mark());
+        assert!(!job(json!({})).lacks_started_annotation());
+        assert!(!job(json!({"requests": {"reserved": 1, "sent": 0}})).lacks_started_annotation());
         let mut sent = job(json!({"requests": {"reserved": 1, "sent": 1}}));
-        assert!(sent.lacks_mark());
+        assert!(sent.lacks_started_annotation());
         sent.started = Some("uid".to_owned());
-        assert!(!sent.lacks_mark());
+        assert!(!sent.lacks_started_annotation());
     }
 
     #[test]

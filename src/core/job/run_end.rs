@@ -53,7 +53,7 @@ pub fn after_run(
     let recheck = |phase| AfterRun::Store(phase, Action::Requeue(RECHECK));
     let stored = |(phase, next)| AfterRun::Store(phase, next);
     match reason {
-        StopReason::LimitsReached => match evaluate_limits(progress, spec) {
+        StopReason::NoMoreItems => match evaluate_limits(progress, spec) {
             // The number of items that may fail was raised while calls were in flight.
             End::Complete if progress.has_open_items() => stored(resume(RESUME)),
             end @ (End::Complete | End::Failed(..)) => ended(end),
@@ -209,7 +209,7 @@ mod tests {
     fn a_run_that_may_continue_resumes_and_what_needs_action_is_checked_every_minute() {
         let minute = Action::Requeue(Duration::from_secs(60));
         assert_eq!(
-            after(StopReason::LimitsReached, &json!({}), true),
+            after(StopReason::NoMoreItems, &json!({}), true),
             resumes_in(20),
             "an item is open"
         );

@@ -6,8 +6,8 @@ use crate::core::error::{CloudError, KubeError};
 /// Reason why a run stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// All items are done, or more items failed than the spec allows.
-    LimitsReached,
+    /// No further image is scored: all are done, or more failed than the spec allows.
+    NoMoreItems,
     /// The job ends.
     Finished(End),
     /// The project does not exist.

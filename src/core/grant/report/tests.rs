@@ -93,9 +93,9 @@ fn a_decided_state_goes_first_except_a_preview_whose_policy_cannot_be_read() {
         failed(CloudErrorKind::Throttled),
     );
     assert_eq!(ready(&work, &denied), "AccessDenied");
-    work.outcome = Some(GrantState::Suspended);
+    work.decided = Some(GrantState::Suspended);
     assert_eq!(ready(&work, &denied), "Suspended");
-    work.outcome = Some(GrantState::Preview);
+    work.decided = Some(GrantState::Preview);
     assert_eq!(ready(&work, &denied), "AccessDenied");
     assert_eq!(ready(&work, &busy), "Preview");
 }

@@ -17,7 +17,7 @@ fn a_grant_that_is_suspended_or_invalid_has_its_state_before_any_call() {
         let mut grant = GrantObject::bare("media", "a");
         grant.deleting = deleting;
         grant.spec = Ok(spec_with(&fields));
-        GrantWork::of(grant, BTreeSet::new(), false).outcome
+        GrantWork::of(grant, BTreeSet::new(), false).decided
     };
     let invalid = json!({"access": {"preset": "Custom"}});
     assert_eq!(state(false, json!({})), None);
@@ -32,7 +32,7 @@ fn a_grant_that_is_suspended_or_invalid_has_its_state_before_any_call() {
     assert_eq!(state(true, invalid), None, "a deletion needs no valid spec");
     assert_eq!(state(true, json!({"suspend": true})), None);
     let undecoded = GrantWork::of(GrantObject::bare("media", "a"), BTreeSet::new(), false);
-    assert_eq!(undecoded.outcome, Some(GrantState::Invalid(String::new())));
+    assert_eq!(undecoded.decided, Some(GrantState::Invalid(String::new())));
     assert!(undecoded.purpose().is_none());
 }
 

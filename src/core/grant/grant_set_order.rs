@@ -1,5 +1,5 @@
-//! The order in which the groups of a bucket are reconciled. Anybody can name any bucket in a grant, and read the policy of
-//! some: groups whose identity has not changed the policy of the bucket come last, in turns of their namespaces, and only for
+//! The order in which the sets of a bucket are reconciled. Anybody can name any bucket in a grant, and read the policy of
+//! some: sets whose identity has not changed the policy of the bucket come last, in turns of their namespaces, and only for
 //! some seconds in one reconcile of the bucket.
 
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use super::GrantObject;
 use crate::api::EntryState;
 use crate::core::identity::Identity;
 
-/// How long the groups of rank [`Rank::Unproven`] are reconciled before the others have their turn again.
+/// How long the sets of rank [`Rank::Unproven`] are reconciled before the others have their turn again.
 const UNPROVEN_TIME: SignedDuration = SignedDuration::from_secs(5);
 
-/// Identity and region: the grants of one group share the credentials and the policy endpoint.
+/// Identity and region: the grants of one grant set share the credentials and the policy endpoint.
 pub type GrantSetKey = (Identity, String);
 
-/// The grants of a bucket by group.
+/// The grants of a bucket by set.
 pub type GrantSets = BTreeMap<GrantSetKey, Vec<GrantObject>>;
 
-/// What a group has shown of its rights in the bucket.
+/// What a set has shown of its rights in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// It owns statements, and a grant is being deleted.
@@ -30,16 +30,16 @@ pub enum Rank {
     Unproven,
 }
 
-/// What earlier reconciles have found out about a group.
+/// What earlier reconciles have found out about a set.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct GroupRecord {
+pub struct GrantSetRecord {
     /// Whether OSS has denied its last write, or not answered its last call.
     pub doubted: bool,
     /// When it was last reconciled.
     pub reconciled_at: Option<Timestamp>,
 }
 
-/// Groups grants by identity and region. Those whose spec names no usable identity or bucket have no group, and are returned
+/// Groups grants by identity and region. Those whose spec names no usable identity or bucket have no set, and are returned
 /// apart.
 pub fn grouped(grants: Vec<GrantObject>) -> (GrantSets, Vec<GrantObject>) {
     let (mut grant_sets, mut unusable) = (GrantSets::new(), Vec::new());
@@ -54,10 +54,10 @@ pub fn grouped(grants: Vec<GrantObject>) -> (GrantSets, Vec<GrantObject>) {
     (grant_sets, unusable)
 }
 
-/// Sorts groups by rank, then in turns of their namespaces, then by the time of their last reconcile.
+/// Sorts sets by rank, then in turns of their namespaces, then by the time of their last reconcile.
 pub fn in_order(
     grant_sets: GrantSets,
-    record: impl Fn(&GrantSetKey) -> GroupRecord,
+    record: impl Fn(&GrantSetKey) -> GrantSetRecord,
 ) -> Vec<(Rank, GrantSetKey, Vec<GrantObject>)> {
     let ranked = grant_sets.into_iter().map(|(key, grants)| {
         let record = record(&key);
@@ -67,24 +67,22 @@ pub fn in_order(
     order.sort_by_key(|(reconciled_at, (rank, ..))| (*rank, *reconciled_at));
     let mut turns: BTreeMap<(Rank, String), usize> = BTreeMap::new();
     let mut in_turns = Vec::with_capacity(order.len());
-    for (_, group) in order {
-        let turn = turns
-            .entry((group.0, group.1.0.namespace().to_owned()))
-            .or_default();
+    for (_, set) in order {
+        let turn = turns.entry((set.0, set.1.0.namespace().to_owned())).or_default();
         *turn += 1;
-        in_turns.push((*turn, group));
+        in_turns.push((*turn, set));
     }
     in_turns.sort_by_key(|(turn, (rank, ..))| (*rank, *turn));
-    in_turns.into_iter().map(|(_, group)| group).collect()
+    in_turns.into_iter().map(|(_, set)| set).collect()
 }
 
-/// Whether a group has to wait for the next reconcile of the bucket. `since` is when the first group of rank
+/// Whether a set has to wait for the next reconcile of the bucket. `since` is when the first set of rank
 /// [`Rank::Unproven`] began in this one.
 pub fn is_time_up(rank: Rank, since: &mut Option<Timestamp>, now: Timestamp) -> bool {
     rank == Rank::Unproven && now.duration_since(*since.get_or_insert(now)) > UNPROVEN_TIME
 }
 
-fn rank(grants: &[GrantObject], record: GroupRecord) -> Rank {
+fn rank(grants: &[GrantObject], record: GrantSetRecord) -> Rank {
     let owns = |grant: &GrantObject| {
         let mut entries = grant.status.owned.iter();
         entries.any(|entry| entry.state == EntryState::Applied)
@@ -128,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_with_statements_come_first_and_the_others_in_turns_of_their_namespaces() {
+    fn sets_with_statements_come_first_and_the_others_in_turns_of_their_namespaces() {
         let applied = Some(EntryState::Applied);
         let removing = GrantObject {
             deleting: true,
@@ -156,13 +154,13 @@ mod tests {
                 .clone()
         };
         let (first, doubted) = (key("first"), key("doubted"));
-        let order = in_order(sets, |key| GroupRecord {
+        let order = in_order(sets, |key| GrantSetRecord {
             doubted: *key == doubted,
             reconciled_at: (*key == first).then_some(Timestamp::UNIX_EPOCH),
         });
         let names = names(&order);
         assert_eq!(names[..2], ["removing", "owning"]);
-        // Of each namespace one, then the next of each: the group that was reconciled before comes last in its namespace.
+        // Of each namespace one, then the next of each: the set that was reconciled before comes last in its namespace.
         let at = |name: &str| names.iter().position(|n| *n == name).unwrap();
         assert!(at("second") < at("first"));
         assert_eq!(at("first").max(at("doubted").max(at("third"))), 5);
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn unproven_groups_have_some_seconds_in_one_reconcile() {
+    fn unproven_sets_have_some_seconds_in_one_reconcile() {
         let now = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
         let mut since = None;
         assert!(!is_time_up(Rank::Owning, &mut since, now(0)));

@@ -1,4 +1,4 @@
-//! What is known about a group between its reconciles: when it is due, and what its calls have shown. A restart may lose all
+//! What is known about a set between its reconciles: when it is due, and what its calls have shown. A restart may lose all
 //! of it.
 
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::bucket_facts::{NeededFacts, PreparationFacts, effective_block, needed_facts};
 use super::early_end::{AfterEnd, EarlyEnd, retry_after_refusal};
 use super::first_look::ProbeRead;
-use super::group_order::GroupRecord;
+use super::grant_set_order::GrantSetRecord;
 use super::last_credentials::LastCredentials;
-use super::next_reconcile::{ApiWrites, Due, drift_check, next_addition, retry_preparation, wait_of_group};
+use super::next_reconcile::{ApiWrites, Due, drift_check, next_addition, retry_preparation, wait_of_set};
 use super::rejected_additions::RejectedAdditions;
 use super::trust::Trust;
 use super::work::GrantWork;
@@ -25,12 +25,12 @@ use crate::core::hash::ChangeDigest;
 use crate::core::policy::PolicyRead;
 use crate::core::tenancy::TenancyRules;
 
-/// State of a group between reconciles, and during one.
+/// State of a set between reconciles, and during one.
 #[derive(Default)]
 pub struct GrantSetCache {
     /// Consecutive failures.
     failures: u32,
-    /// Writes for the grants of the group.
+    /// Writes for the grants of the set.
     api_writes: ApiWrites,
     /// The delay for which the last failed call of this reconcile asked.
     asked: Option<Duration>,
@@ -41,7 +41,7 @@ pub struct GrantSetCache {
     preparing_failed: Option<u32>,
     /// When the next reconcile is due.
     due: Option<Due>,
-    /// What the group was last reconciled for; a change makes it due at once.
+    /// What the set was last reconciled for; a change makes it due at once.
     inputs: Option<(ChangeDigest, Arc<TenancyRules>)>,
     /// OSS rejected a write as public: Block Public Access is read again and treated as on.
     pub public_refused: bool,
@@ -55,7 +55,7 @@ pub struct GrantSetCache {
     pub trust: Trust,
     /// Whether OSS has denied the last policy write of the identity.
     write_denied: bool,
-    /// When the group was last reconciled.
+    /// When the set was last reconciled.
     reconciled_at: Option<Timestamp>,
     /// What a probe read for the next reconcile.
     probed: Option<ProbeRead>,
@@ -64,7 +64,7 @@ pub struct GrantSetCache {
 }
 
 impl GrantSetCache {
-    /// Begins a reconcile. Returns the time left if the group is not due, and neither its grants nor the rules have changed.
+    /// Begins a reconcile. Returns the time left if the set is not due, and neither its grants nor the rules have changed.
     pub fn begin(
         &mut self,
         grants: &[GrantObject],
@@ -98,12 +98,12 @@ impl GrantSetCache {
         self.failures = self.preparing_failed.unwrap_or(self.failures);
         let wait = self.retry_within.into_iter().fold(wait, Duration::min);
         let retry = self.api_writes.retry_after(all_stored, seed);
-        let wait = wait_of_group(wait, retry, self.asked, self.next_drift_check, now);
+        let wait = wait_of_set(wait, retry, self.asked, self.next_drift_check, now);
         self.due = Some(Due::after(wait, now));
         wait
     }
 
-    /// Records that a finalizer could not be added: the group retries.
+    /// Records that a finalizer could not be added: the set retries.
     pub fn not_prepared(&mut self, seed: &str) {
         let (failures, retry) = retry_preparation(self.failures, seed);
         (self.preparing_failed, self.retry_within) = (Some(failures), Some(retry));
@@ -202,16 +202,16 @@ impl GrantSetCache {
         self.trust = self.trust.after(error.map(|error| error.kind));
     }
 
-    /// Returns what is known about the group for its turn.
-    pub fn record(&self) -> GroupRecord {
-        GroupRecord {
+    /// Returns what is known about the set for its turn.
+    pub fn record(&self) -> GrantSetRecord {
+        GrantSetRecord {
             doubted: self.write_denied || self.trust == Trust::Doubtful,
             reconciled_at: self.reconciled_at,
         }
     }
 
-    /// Makes the group due at once: a recheck was requested, a probe is done, or another group's write may have removed a
-    /// statement that this group wants.
+    /// Makes the set due at once: a recheck was requested, a probe is done, or another set's write may have removed a
+    /// statement that this set wants.
     pub fn clear_backoff(&mut self) {
         self.due = None;
     }

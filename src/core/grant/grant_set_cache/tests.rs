@@ -1,4 +1,4 @@
-//! Tests of the state of a group between reconciles.
+//! Tests of the state of a set between reconciles.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -19,7 +19,7 @@ fn error(kind: CloudErrorKind) -> CloudError {
 }
 
 #[test]
-fn a_group_is_reconciled_when_it_is_due_and_at_once_for_a_change() {
+fn a_grant_set_is_reconciled_when_it_is_due_and_at_once_for_a_change() {
     let rules = Arc::new(TenancyRules::default());
     let begin = |cache: &mut GrantSetCache, grants: &[GrantObject], seconds| {
         cache.begin(grants, Arc::clone(&rules), later(seconds))
@@ -156,7 +156,7 @@ fn what_a_probe_has_read_is_used_once() {
     cache.probe_done(read(true));
     let decided = [{
         let mut work = work_of("a", None);
-        work.outcome = Some(GrantState::Suspended);
+        work.decided = Some(GrantState::Suspended);
         work
     }];
     assert!(cache.needed_facts(&decided, false).1.is_none(), "nobody needs it");

@@ -17,7 +17,7 @@ pub(super) async fn mark(context: &Context, job: &mut JobObject) -> Result<(), K
 
 /// Adds the annotation to a job that has made a call and lacks it. `false` when that failed.
 pub(super) async fn restore_mark(context: &Context, job: &mut JobObject) -> bool {
-    if !job.lacks_mark() {
+    if !job.lacks_started_annotation() {
         return true;
     }
     match mark(context, job).await {
