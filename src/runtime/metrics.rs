@@ -18,13 +18,35 @@ use super::metric_labels::{
 };
 use super::process_metrics::ProcessMetrics;
 
-/// A single label, with its name.
-type OneLabel<T> = [(&'static str, T); 1];
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VersionLabels {
+    version: &'static str,
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
     api: CloudApi,
     outcome: CallOutcome,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: KeyKind,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WriteLabels {
+    reason: WriteDirection,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ScoreLabels {
+    outcome: ScoreOutcome,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeletionLabels {
+    outcome: DeletionOutcome,
 }
 
 /// What `immops_objects` says about an object. All values are from closed sets.
@@ -52,9 +74,9 @@ where
     family
 }
 
-/// Returns a label with each value of a set.
-fn each<T: ClosedSet + Copy>(name: &'static str) -> impl Iterator<Item = OneLabel<T>> {
-    T::ALL.iter().map(move |value| [(name, *value)])
+/// Returns the labels for each value of a set.
+fn each<T: ClosedSet + Copy, L>(labels: impl Fn(T) -> L) -> impl Iterator<Item = L> {
+    T::ALL.iter().copied().map(labels)
 }
 
 fn calls() -> impl Iterator<Item = CallLabels> {
@@ -89,19 +111,19 @@ macro_rules! metrics {
 }
 
 metrics! {
-    build: Family<OneLabel<&'static str>, Gauge>, "build_info", "Always 1; the label has the version of the operator";
-    reconciles: Family<OneLabel<KeyKind>, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(each("kind"));
+    build: Family<VersionLabels, Gauge>, "build_info", "Always 1; the label has the version of the operator";
+    reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(each(|kind| KindLabels { kind }));
     reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
-    panics: Family<OneLabel<KeyKind>, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(each("kind"));
-    queue_depth: Family<OneLabel<KeyKind>, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(each("kind"));
+    panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(each(|kind| KindLabels { kind }));
+    queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(each(|kind| KindLabels { kind }));
     calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
-    writes: Family<OneLabel<WriteDirection>, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(each("reason"));
+    writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(each(|reason| WriteLabels { reason }));
     pub backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
     nearly_full: Gauge, "policies_nearly_full", "Buckets with a grant whose policy had more than 90 % of the size that OSS accepts at the last read";
     pub stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
-    scores: Family<OneLabel<ScoreOutcome>, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(each("outcome"));
+    scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(each(|outcome| ScoreLabels { outcome }));
     billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
     pub reports: Counter, "reports_stored", "Reports of jobs created or replaced";
     pub reports_rejected: Counter, "reports_rejected", "Attempts to store results that the API server rejected; the results are in memory only meanwhile";
@@ -111,7 +133,7 @@ metrics! {
     rules: Gauge, "tenancy_rules_valid", "0 if the tenancy rules cannot be read or parsed and the last valid rules stay in force, otherwise 1", valid_rules();
     pub drift: Counter, "drift_detected", "Reconciles of a grant that found statements missing that another writer had removed";
     pub finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
-    deletions: Family<OneLabel<DeletionOutcome>, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(each("outcome"));
+    deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(each(|outcome| DeletionLabels { outcome }));
     pub dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
     pub ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
 }
@@ -125,19 +147,19 @@ fn valid_rules() -> Gauge {
 impl Metrics {
     /// Records a finished reconcile and its duration.
     pub fn reconcile(&self, kind: KeyKind, seconds: f64) {
-        self.reconciles.get_or_create(&[("kind", kind)]).inc();
+        self.reconciles.get_or_create(&KindLabels { kind }).inc();
         self.reconcile_seconds.observe(seconds);
     }
 
     /// Records a reconcile that panicked.
     pub fn panicked(&self, kind: KeyKind) {
-        self.panics.get_or_create(&[("kind", kind)]).inc();
+        self.panics.get_or_create(&KindLabels { kind }).inc();
     }
 
     /// Sets the number of keys that are ready for a worker or being reconciled.
     pub fn queue_depth(&self, kind: KeyKind, depth: usize) {
         self.queue_depth
-            .get_or_create(&[("kind", kind)])
+            .get_or_create(&KindLabels { kind })
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
@@ -149,7 +171,7 @@ impl Metrics {
 
     /// Records a policy write: its reason, and the seconds from the last read before it to its response.
     pub fn policy_write(&self, reason: WriteDirection, window_seconds: f64) {
-        self.writes.get_or_create(&[("reason", reason)]).inc();
+        self.writes.get_or_create(&WriteLabels { reason }).inc();
         self.lost_update_window.observe(window_seconds);
     }
 
@@ -166,19 +188,19 @@ impl Metrics {
 
     /// Records a finished score request, and whether it may be billed.
     pub fn score_call(&self, outcome: ScoreOutcome, billable: bool) {
-        self.scores.get_or_create(&[("outcome", outcome)]).inc();
+        self.scores.get_or_create(&ScoreLabels { outcome }).inc();
         self.billable_scores.inc_by(u64::from(billable));
     }
 
     /// Records a step of removing the statements of a grant that was deleted without its finalizer.
     pub fn unprotected_deletion(&self, outcome: DeletionOutcome) {
-        self.deletions.get_or_create(&[("outcome", outcome)]).inc();
+        self.deletions.get_or_create(&DeletionLabels { outcome }).inc();
     }
 
     /// Records the start of the process, and its version.
     pub fn started(&self, time: Timestamp) {
         let version = env!("CARGO_PKG_VERSION");
-        self.build.get_or_create(&[("version", version)]).set(1);
+        self.build.get_or_create(&VersionLabels { version }).set(1);
         self.process.set_start(time);
     }
 
