@@ -69,8 +69,8 @@ fn run_operator(run: &RunArgs, core_dumps_off: rustix::io::Result<()>) -> ExitCo
     })
 }
 
-/// Runs on a single thread: the operator is idle nearly all the time, waiting for responses. A second thread costs a third
-/// more CPU time per item, for wake-ups between the threads, and more memory.
+/// Runs on a single thread: the operator is idle nearly all the time, waiting for responses. A second thread costs a
+/// third more CPU time per item, for wake-ups between the threads, and more memory.
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),

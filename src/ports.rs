@@ -98,9 +98,9 @@ pub struct ObjectEvent {
 /// All effects of the operator.
 ///
 /// Each cloud method sends exactly one request unless its comment says otherwise, never retries, and fails with a
-/// [`CloudError`] that carries the kind of failure, the code and the request ID; [`CloudErrorKind::Unanswered`] means that
-/// the request may have taken effect. Kubernetes methods do not retry either and fail with a [`KubeError`]; the comments
-/// below name only the errors that need an explanation.
+/// [`CloudError`] that carries the kind of failure, the code and the request ID; [`CloudErrorKind::Unanswered`] means
+/// that the request may have taken effect. Kubernetes methods do not retry either and fail with a [`KubeError`]; the
+/// comments below name only the errors that need an explanation.
 #[async_trait]
 pub trait Ports: Send + Sync + 'static {
     /// Returns the current time.
@@ -110,8 +110,8 @@ pub trait Ports: Send + Sync + 'static {
     async fn list_grants(&self, bucket: &str) -> Result<Vec<GrantObject>, KubeError>;
     /// Reads one grant, uncached. Returns `None` if the grant does not exist.
     ///
-    /// `requester` is the namespace whose share of the requests and of the memory the read uses: that of the job that names
-    /// the grant, which can be another one than the grant's.
+    /// `requester` is the namespace whose share of the requests and of the memory the read uses: that of the job that
+    /// names the grant, which can be another one than the grant's.
     async fn get_grant(&self, key: &ObjectKey, requester: &str) -> Result<Option<GrantObject>, KubeError>;
     /// Replaces the status of the grant at the version given in `grant`. Returns the new `resourceVersion`. Fails with
     /// `Conflict` if the grant changed since, and with `NotFound` if it was deleted.
@@ -120,11 +120,11 @@ pub trait Ports: Send + Sync + 'static {
         grant: &GrantObject,
         status: &GrantStatus,
     ) -> Result<String, KubeError>;
-    /// Adds the operator's finalizer to the grant. Returns the new `resourceVersion`. Fails with `Invalid` if the UID or the
-    /// list of finalizers differs from the one in `grant`.
+    /// Adds the operator's finalizer to the grant. Returns the new `resourceVersion`. Fails with `Invalid` if the UID
+    /// or the list of finalizers differs from the one in `grant`.
     async fn add_finalizer(&self, grant: &GrantObject) -> Result<String, KubeError>;
-    /// Removes the operator's finalizer from the grant. Succeeds if the finalizer or the grant no longer exists. Fails with
-    /// `Invalid` if the finalizer is not where `grant` lists it.
+    /// Removes the operator's finalizer from the grant. Succeeds if the finalizer or the grant no longer exists.
+    /// Fails with `Invalid` if the finalizer is not where `grant` lists it.
     async fn remove_finalizer(&self, grant: &GrantObject) -> Result<(), KubeError>;
     /// Reads one job, uncached. Returns `None` if the job does not exist.
     async fn get_job(&self, key: &ObjectKey) -> Result<Option<JobObject>, KubeError>;
@@ -140,8 +140,8 @@ pub trait Ports: Send + Sync + 'static {
     /// Reads one report of a job by its number. Returns `None` if the report does not exist. Fails with `Invalid` if the
     /// report cannot be decoded.
     async fn get_report(&self, job: &JobObject, number: usize) -> Result<Option<StoredReport>, KubeError>;
-    /// Creates a report, or replaces it if `version` is given. Returns the new `resourceVersion`. Fails with `Conflict` if
-    /// the report to create exists or the report to replace changed since `version`.
+    /// Creates a report, or replaces it if `version` is given. Returns the new `resourceVersion`. Fails with
+    /// `Conflict` if the report to create exists or the report to replace changed since `version`.
     async fn put_report(
         &self,
         job: &JobObject,
@@ -153,8 +153,9 @@ pub trait Ports: Send + Sync + 'static {
     /// Reads the credentials in a Secret. Fails if the Secret is missing, unreadable for the operator, or has no usable
     /// `accessKeyId` or `accessKeySecret`; with [`CredentialsError::Unavailable`] if the API server is unavailable.
     async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError>;
-    /// Requests a ServiceAccount token for the audience of STS, valid for 1 h. Fails if the ServiceAccount is missing or the
-    /// operator may not request the token; with [`CredentialsError::Unavailable`] if the API server is unavailable.
+    /// Requests a ServiceAccount token for the audience of STS, valid for 1 h. Fails if the ServiceAccount is missing
+    /// or the operator may not request the token; with [`CredentialsError::Unavailable`] if the API server is
+    /// unavailable.
     async fn request_token(&self, namespace: &str, name: &str) -> Result<SecretString, CredentialsError>;
     /// Returns the operator's own credentials; exchanges the token at STS when RRSA is configured. Fails with
     /// [`CredentialsError::NotConfigured`] if the operator has no identity.
@@ -199,8 +200,8 @@ pub trait Ports: Send + Sync + 'static {
         deletion: &CheckedDeletion,
         signed_at: Timestamp,
     ) -> Result<Option<String>, CloudError>;
-    /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing permission
-    /// or a rejected request returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
+    /// Reads Block Public Access of the bucket and, if that is off, of the account: up to two requests. A missing
+    /// permission or a rejected request returns [`PublicAccessBlock::Unreadable`]; transient failures are errors.
     async fn read_public_access_block(
         &self,
         bucket: &BucketRef,
@@ -209,8 +210,8 @@ pub trait Ports: Send + Sync + 'static {
     /// OSS `GetBucketInfo`: returns the bucket's owner and region. A missing permission returns both as unknown; other
     /// failures are errors.
     async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError>;
-    /// OSS `GetBucketPolicyStatus`: returns `true` if OSS classifies the policy as public, and `None` after any failure. The
-    /// value is only shown in status.
+    /// OSS `GetBucketPolicyStatus`: returns `true` if OSS classifies the policy as public, and `None` after any
+    /// failure. The value is only shown in status.
     async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool>;
     /// Stores a copy of a policy before the policy is replaced. Returns where the copy is; `None` if the operator has no
     /// namespace of its own. Fails with `Conflict` if the ConfigMap belongs to another bucket or changed meanwhile.

@@ -1,5 +1,5 @@
-//! Alerts and dashboard use series that the program exports, every alert has an entry in docs/src/operate/alerts.md, and the rules pass
-//! the tests of promtool in tests/alerts.
+//! Alerts and dashboard use series that the program exports, every alert has an entry in docs/src/operate/alerts.md,
+//! and the rules pass the tests of promtool in tests/alerts.
 
 #[cfg(test)]
 mod alerts {

@@ -1,5 +1,5 @@
-//! `imm-operator doctor` as a program, in emulated worlds whose clouds differ from each other. The program uses the real names of
-//! the services, through a proxy.
+//! `imm-operator doctor` as a program, in emulated worlds whose clouds differ from each other. The program uses the
+//! real names of the services, through a proxy.
 
 #[cfg(test)]
 mod doctor {

@@ -1,5 +1,5 @@
-//! Hostile names against two validators: the schema at the real API server, and the operator's own checks. Both must agree
-//! on every name, because a stored object may be older than the schema, and a schema can be replaced.
+//! Hostile names against two validators: the schema at the real API server, and the operator's own checks. Both must
+//! agree on every name, because a stored object may be older than the schema, and a schema can be replaced.
 
 #[cfg(test)]
 mod hostile_names {

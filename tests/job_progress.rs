@@ -267,8 +267,8 @@ mod job_progress {
     }
 
     proptest! {
-        /// A job over a prefix is killed repeatedly, between any two stores, while objects are deleted: no stored result is
-        /// requested again, no index is used twice, and each object that stays is scored.
+        /// A job over a prefix is killed repeatedly, between any two stores, while objects are deleted: no stored
+        /// result is requested again, no index is used twice, and each object that stays is scored.
         #[test]
         fn a_prefix_job_that_is_killed_has_each_object_once(
             items in 101usize..220,

@@ -1,5 +1,5 @@
-//! docs/src/reference/guarantees.md and the tests refer to each other: every promise has tests that exist and run, and every number in a
-//! comment above a test is a promise of that page.
+//! docs/src/reference/guarantees.md and the tests refer to each other: every promise has tests that exist and run,
+//! and every number in a comment above a test is a promise of that page.
 
 #[cfg(test)]
 mod promises {

@@ -1,5 +1,5 @@
-//! Credentials of whoever runs a command: their own environment, or the Secrets and ServiceAccounts that *they* may use. The
-//! operator's identity is never involved.
+//! Credentials of whoever runs a command: their own environment, or the Secrets and ServiceAccounts that *they* may
+//! use. The operator's identity is never involved.
 
 use crate::cloud::{Cloud, sts};
 use crate::core::identity::{CredentialOrigin, Identity, SessionScope};
@@ -17,7 +17,8 @@ pub enum CallerCredentials<'a> {
 }
 
 impl CallerCredentials<'_> {
-    /// Returns the exchange of a ServiceAccount token that gives credentials for an identity; `None` if they come from elsewhere.
+    /// Returns the exchange of a ServiceAccount token that gives credentials for an identity; `None` if they come
+    /// from elsewhere.
     ///
     /// # Errors
     /// Why there is no token.

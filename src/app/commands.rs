@@ -13,8 +13,8 @@ use crate::kubernetes::request::RequestError;
 use crate::kubernetes::{Kubernetes, cluster, grants, jobs, patches, reports};
 
 /// Returns the grants that carry the operator's finalizer, with the number of statements that each owns. Removes the
-/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again. `None` means
-/// that the cluster has no CRD of grants.
+/// finalizers if `remove` is set. The operator must be stopped meanwhile, because it adds the finalizers again.
+/// `None` means that the cluster has no CRD of grants.
 ///
 /// # Errors
 /// Returns an error if the grants cannot be listed or a finalizer cannot be removed.
@@ -165,7 +165,8 @@ impl CallersCluster {
     /// Returns whether a grant of any namespace names a bucket.
     ///
     /// # Errors
-    /// Returns an error if the grants cannot be listed: [`RunError::Refused`] if there is a cluster that does not allow it.
+    /// Returns an error if the grants cannot be listed: [`RunError::Refused`] if there is a cluster that does not
+    /// allow it.
     pub async fn has_grant_of(&self, bucket: &str) -> Result<bool, RunError> {
         let failed = |source: RequestError| {
             let permissions = "list immbucketgrants in all namespaces".to_owned();

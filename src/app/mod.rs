@@ -315,8 +315,8 @@ async fn crds_are_served(client: &Client, stop: &CancellationToken) -> bool {
     }
 }
 
-/// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer in time or the user is
-/// no ServiceAccount: the name is used only in messages.
+/// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer in time or the
+/// user is no ServiceAccount: the name is used only in messages.
 async fn operator_account(client: &Client) -> Option<String> {
     let name = own_user(client).await.ok()?;
     name.strip_prefix("system:serviceaccount:").map(ToOwned::to_owned)

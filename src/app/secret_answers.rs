@@ -1,5 +1,5 @@
-//! Tests with answers of the API server that contain secrets and do not arrive intact: no library and no line of ours logs
-//! a part of them.
+//! Tests with answers of the API server that contain secrets and do not arrive intact: no library and no line of ours
+//! logs a part of them.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! Asks an installation the questions of `imm-operator selftest`: reads and access reviews only, and no call to Alibaba Cloud.
+//! Asks an installation the questions of `imm-operator selftest`: reads and access reviews only, and no call to
+//! Alibaba Cloud.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -219,8 +220,8 @@ mod tests {
         }
     }
 
-    /// Checks the permissions against an API server that takes `answer` for each review and denies what contains `denied`.
-    /// Returns the check, the seconds that it took, and the largest number of open reviews.
+    /// Checks the permissions against an API server that takes `answer` for each review and denies what contains
+    /// `denied`. Returns the check, the seconds that it took, and the largest number of open reviews.
     async fn checked(answer: Duration, denied: &'static str, timeout: Duration) -> (Check, u64, usize) {
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let seen = Arc::clone(&most);
@@ -266,7 +267,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_complete_round_found_is_kept() {
-        // The first round takes 19 s; the rounds about the denied permission are repeated until the deadline cuts one off.
+        // The first round takes 19 s; the rounds about the denied permission are repeated until the deadline cuts one
+        // off.
         let (check, seconds, _) = checked(
             Duration::from_millis(100),
             "team-7\"",

@@ -1,4 +1,5 @@
-//! Generates files from the code: CRDs and the reference of reasons. A test compares each with the copy in the repository.
+//! Generates files from the code: CRDs and the reference of reasons. A test compares each with the copy in the
+//! repository.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Reads grants and jobs from a manifest, with the verdict of `kubectl apply`: a file or standard input, several documents,
-//! and lists.
+//! Reads grants and jobs from a manifest, with the verdict of `kubectl apply`: a file or standard input, several
+//! documents, and lists.
 
 use std::ffi::OsStr;
 use std::fs::DirEntry;
@@ -74,8 +74,8 @@ pub(super) async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     tokio::fs::read(path).await
 }
 
-/// Returns the manifests that paths stand for, with those of each folder by name. Like kubectl without `--recursive`, a folder
-/// stands for the files in it that end in .json, .yaml or .yml.
+/// Returns the manifests that paths stand for, with those of each folder by name. Like kubectl without `--recursive`,
+/// a folder stands for the files in it that end in .json, .yaml or .yml.
 ///
 /// # Errors
 /// A folder cannot be read or has no such file.

@@ -37,7 +37,8 @@ use crate::app::Settings;
 use crate::kubernetes::now;
 use crate::runtime::telemetry::LogFormat;
 
-/// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their images.
+/// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their
+/// images.
 #[derive(Debug, Parser)]
 #[command(name = "imm-operator", version, about, args_override_self = true)]
 pub struct Arguments {
@@ -76,15 +77,15 @@ pub enum Command {
     /// Run the operator in the cluster of KUBECONFIG or of the pod's ServiceAccount. Exit code 0: stopped, 1: failed or
     /// lease lost, 64: invalid command line.
     Run(Box<RunArgs>),
-    /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1: error, 64:
-    /// invalid command line.
+    /// Print what a grant would change in a bucket's policy, without writing. Exit code 0: no change, 2: changes, 1:
+    /// error, 64: invalid command line.
     Plan(PlanArgs),
-    /// Say whether an installation will work with the real cloud, and which values to set. Without --probe-bucket, nothing is
-    /// written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed, 64: invalid
+    /// Say whether an installation will work with the real cloud, and which values to set. Without --probe-bucket,
+    /// nothing is written and no call is billed. Exit code 0: all is well, 1: warnings, 2: failed, 64: invalid
     /// command line.
     Doctor(Box<DoctorArgs>),
-    /// Check an installation from inside the cluster: API server, CRDs, permissions, leader and metrics. Nothing is written, and
-    /// Alibaba Cloud is not called.
+    /// Check an installation from inside the cluster: API server, CRDs, permissions, leader and metrics. Nothing is
+    /// written, and Alibaba Cloud is not called.
     Selftest(SelftestArgs),
     /// Remove the operator's finalizers from all grants, for an uninstall; the statements stay in the policies. Stop the
     /// operator first, because it adds the finalizers again.
@@ -103,8 +104,9 @@ pub enum Command {
 /// Flags of `run`; each can also be set by an environment variable.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// IP address and port of probes and metrics. [::] serves IPv6 and IPv4, or IPv4 alone without IPv6. Port 0 selects a free port, which is logged. Change it if the port is
-    /// taken or must not be reachable from other hosts.
+    /// IP address and port of probes and metrics. [::] serves IPv6 and IPv4, or IPv4 alone without IPv6. Port 0
+    /// selects a free port, which is logged. Change it if the port is taken or must not be reachable from other
+    /// hosts.
     #[arg(long, env = "IMM_OPERATOR_ADMIN_ADDRESS", default_value = "[::]:8080")]
     admin_address: SocketAddr,
     /// Endpoints and the operator's own identity.

@@ -9,8 +9,8 @@ use super::escape::escaped;
 /// Exit code for an invalid command line, as in sysexits.h: 1 and 2 are results of `plan` and `doctor`.
 pub const USAGE_ERROR: u8 = 64;
 
-/// Writes the output of a command. Returns `false`, with the error on standard error, if it could not be written. A reader
-/// that closes the pipe early, such as head, is not a failure.
+/// Writes the output of a command. Returns `false`, with the error on standard error, if it could not be written. A
+/// reader that closes the pipe early, such as head, is not a failure.
 pub(super) fn write_output(command: &str, text: &str) -> bool {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

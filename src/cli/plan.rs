@@ -1,5 +1,5 @@
-//! `imm-operator plan`: prints what a grant would change in a bucket's policy, with the same bytes that the operator would
-//! write. The command needs no cluster, and with `--policy` no credentials.
+//! `imm-operator plan`: prints what a grant would change in a bucket's policy, with the same bytes that the operator
+//! would write. The command needs no cluster, and with `--policy` no credentials.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,8 +50,8 @@ pub enum BlockPublicAccess {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List, or a folder with such files; -
-    /// reads standard input. Can be repeated. Other kinds are ignored.
+    /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List, or a folder with such
+    /// files; - reads standard input. Can be repeated. Other kinds are ignored.
     #[arg(long, short, required = true)]
     file: Vec<PathBuf>,
     /// Name of the ImmBucketGrant, if the manifests have several.
@@ -67,12 +67,12 @@ pub struct PlanArgs {
     /// ALIBABA_CLOUD_ACCESS_KEY_SECRET and, for temporary ones, ALIBABA_CLOUD_SECURITY_TOKEN.
     #[arg(long)]
     live: bool,
-    /// Block Public Access to assume with --policy: decides whether the ram:PassRole statement is written. Default: unknown,
-    /// which counts as on. --live reads it from OSS instead.
+    /// Block Public Access to assume with --policy: decides whether the ram:PassRole statement is written. Default:
+    /// unknown, which counts as on. --live reads it from OSS instead.
     #[arg(long, value_enum, conflicts_with = "live")]
     public_access_block: Option<BlockPublicAccess>,
-    /// URL of OSS for --live, for all regions, or REGION=URL for one; can be repeated. {region} is replaced by the bucket's
-    /// region. Default: the public name. Change it for internal (VPC) endpoints or an emulator.
+    /// URL of OSS for --live, for all regions, or REGION=URL for one; can be repeated. {region} is replaced by the
+    /// bucket's region. Default: the public name. Change it for internal (VPC) endpoints or an emulator.
     #[arg(
         long,
         env = "IMM_OPERATOR_OSS_ENDPOINT",

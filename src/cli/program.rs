@@ -1,5 +1,5 @@
-//! The names by which the program is called: `imm-operator`, or `kubectl imm` as a plugin of kubectl, which runs an executable
-//! named `kubectl-imm`.
+//! The names by which the program is called: `imm-operator`, or `kubectl imm` as a plugin of kubectl, which runs an
+//! executable named `kubectl-imm`.
 
 use std::ffi::OsStr;
 use std::path::Path;

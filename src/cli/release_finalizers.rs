@@ -1,6 +1,6 @@
-//! `imm-operator release-finalizers`: removes the operator's finalizers from all grants, so that deleted grants do not stay
-//! Terminating after the operator is uninstalled. The statements stay in the policies: access remains until they are
-//! removed.
+//! `imm-operator release-finalizers`: removes the operator's finalizers from all grants, so that deleted grants do
+//! not stay Terminating after the operator is uninstalled. The statements stay in the policies: access remains until
+//! they are removed.
 
 use std::process::ExitCode;
 

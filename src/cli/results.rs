@@ -1,5 +1,5 @@
-//! `imm-operator results`: prints the results of a job from its status and its reports: all in order of index, or only the
-//! lowest scores.
+//! `imm-operator results`: prints the results of a job from its status and its reports: all in order of index, or
+//! only the lowest scores.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -46,8 +46,8 @@ pub struct ResultsArgs {
     cluster: ClusterArgs,
     /// Name of the ImageScoreJob.
     job: String,
-    /// Output format. Use jsonl to process the results with jq or a script: csv shows characters that a terminal would obey
-    /// as \uXXXX, which in jsonl means the character itself.
+    /// Output format. Use jsonl to process the results with jq or a script: csv shows characters that a terminal
+    /// would obey as \uXXXX, which in jsonl means the character itself.
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
     /// Print only the N lowest scores, lowest first, without failed items. Default: all results in order of index.

@@ -10,8 +10,8 @@ const DEFAULT_LEASE: &str = "imm-operator";
 /// Where an operator works; each flag can also be set by an environment variable.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ScopeArgs {
-    /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no backup; set
-    /// it in every cluster.
+    /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no
+    /// backup; set it in every cluster.
     #[arg(long, env = "IMM_OPERATOR_NAMESPACE", value_parser = parse_namespace)]
     namespace: Option<String>,
     /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
@@ -26,8 +26,8 @@ pub struct ScopeArgs {
     /// projects, or to let namespaces use the operator's own identity.
     #[arg(long, env = "IMM_OPERATOR_TENANCY_RULES")]
     pub(super) tenancy_rules: Option<PathBuf>,
-    /// Namespaces to watch, separated by commas; can be repeated; default: all. Set it if the operator has Roles in some namespaces only, or
-    /// to run several operators in one cluster.
+    /// Namespaces to watch, separated by commas; can be repeated; default: all. Set it if the operator has Roles in
+    /// some namespaces only, or to run several operators in one cluster.
     #[arg(long, env = "IMM_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = parse_namespace)]
     watch_namespaces: Vec<String>,
 }

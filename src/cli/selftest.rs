@@ -27,11 +27,12 @@ pub struct SelftestArgs {
     /// What the operator's permissions follow from.
     #[command(flatten)]
     scope: ScopeArgs,
-    /// HOST:PORT of the operator's probes and metrics, for example of the Service for metrics. Without it, they are not read.
+    /// HOST:PORT of the operator's probes and metrics, for example of the Service for metrics. Without it, they are
+    /// not read.
     #[arg(long, value_name = "HOST:PORT")]
     operator_address: Option<String>,
-    /// Seconds for which a check may fail: an operator that has just been installed needs some to start. A leader renews its
-    /// lease every 5 s, so set at least 10.
+    /// Seconds for which a check may fail: an operator that has just been installed needs some to start. A leader
+    /// renews its lease every 5 s, so set at least 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// Where the cluster is configured.

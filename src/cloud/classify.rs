@@ -1,6 +1,6 @@
 //! Maps error responses to a closed set of kinds. The error *code* decides, because IMM answers 400 for a missing project
-//! and OSS answers the same 403 for a blocked policy and a missing permission. The service's message text never leaves this
-//! module.
+//! and OSS answers the same 403 for a blocked policy and a missing permission. The service's message text never
+//! leaves this module.
 
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ pub(super) fn oss_error(status: u16, body: &[u8], headers: ErrorHeaders) -> Clou
     }
 }
 
-/// Classifies an error response of IMM or STS to a request with `names`; if the body cannot be parsed, by HTTP status only.
+/// Classifies an error response of IMM or STS to a request with `names`; if the body cannot be parsed, by HTTP status
+/// only.
 pub(super) fn rpc_error(
     service: &str,
     status: u16,
@@ -83,8 +84,8 @@ fn classify(
         code.as_deref().unwrap_or_default(),
         &own_words(body.message.as_deref().unwrap_or_default(), names),
     );
-    // The official SDK calls every error with this header throttling, whatever its code. What a user has to correct is more
-    // certain than that.
+    // The official SDK calls every error with this header throttling, whatever its code. What a user has to correct
+    // is more certain than that.
     let throttled = headers.retry_after.is_some()
         && matches!(
             known,

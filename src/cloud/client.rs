@@ -85,8 +85,8 @@ impl Cloud {
     }
 }
 
-/// Returns a builder of clients that follow no redirect and send each request once: a call is counted before it is sent and
-/// may be billed.
+/// Returns a builder of clients that follow no redirect and send each request once: a call is counted before it is
+/// sent and may be billed.
 pub(super) fn client_builder() -> ClientBuilder {
     Client::builder()
         .redirect(redirect::Policy::none())
@@ -145,8 +145,8 @@ pub(super) fn parse_url(address: &str) -> Result<Url, CloudError> {
     Url::parse(address).map_err(|_| classify::unanswered(CONNECTION_FAILED))
 }
 
-/// Returns the code of a request without a response. Billing depends on the code: only those of a connection that was not made
-/// mean that the request was never sent.
+/// Returns the code of a request without a response. Billing depends on the code: only those of a connection that was
+/// not made mean that the request was never sent.
 fn transport_error_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "Timeout"

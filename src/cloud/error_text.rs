@@ -1,7 +1,8 @@
 //! Error texts of the services, without what users wrote. A text can quote an object key or another name of a request;
 //! words of such a name must not decide what happened.
 
-/// Words that the kinds of errors are recognized by. Only a name with one of them can be mistaken for the service's words.
+/// Words that the kinds of errors are recognized by. Only a name with one of them can be mistaken for the service's
+/// words.
 const WORDS: [&str; 5] = ["region", "resource", "project", "endpoint", "policy"];
 
 /// Fewest characters of a shortened name that tell it from the service's own words.
@@ -27,7 +28,8 @@ pub(super) fn own_words(text: &str, names: RequestNames<'_>) -> String {
     let uri = names.uri.unwrap_or_default().to_lowercase();
     let path = uri.strip_prefix("oss://").and_then(|path| path.split_once('/'));
     let (bucket, key) = path.unwrap_or_default();
-    // A text can quote a part of the key only. A part of nothing but decisive words cannot be told from the service's own.
+    // A text can quote a part of the key only. A part of nothing but decisive words cannot be told from the service's
+    // own.
     let parts = key.split('/').filter(|part| !is_own(part));
     let quoted = [uri.as_str(), bucket, key].into_iter().chain(parts);
     let quoted: Vec<&str> = quoted.filter(|name| is_decisive(name)).collect();
@@ -42,8 +44,8 @@ pub(super) fn own_words(text: &str, names: RequestNames<'_>) -> String {
     text
 }
 
-/// Returns whether a word is in the service's own words, and not only in a longer word or a name: names that a service has
-/// encoded or shortened have no spaces around their parts.
+/// Returns whether a word is in the service's own words, and not only in a longer word or a name: names that a
+/// service has encoded or shortened have no spaces around their parts.
 pub(super) fn has_word(text: &str, word: &str) -> bool {
     let plain = |part: &str| {
         let part = part.trim_matches(['.', ',', ':', ';', '(', ')', '[', ']', '!', '?']);

@@ -1,5 +1,5 @@
-//! IMM API 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call with a 2xx or 4xx response may be billed (IMM
-//! page "Billing overview").
+//! IMM API 2020-09-30: `DetectImageScore` and `GetProject`. Every scoring call with a 2xx or 4xx response may be
+//! billed (IMM page "Billing overview").
 
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use crate::api::{JobAccess, RoleChain, RoleType};
 use crate::core::place::ProjectPlace;
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
-/// The success response. The score is kept digit by digit as in the response and never converted to a float: `T` is a text,
-/// raw in JSON.
+/// The success response. The score is kept digit by digit as in the response and never converted to a float: `T` is a
+/// text, raw in JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DetectImageScoreResponse<T> {

@@ -1,6 +1,6 @@
-//! Credentials that the machine hands out: the RAM role of an ECS instance, by its metadata service, and a credentials URI.
-//! Both answer without authentication, so they are asked directly, never through a proxy, and redirects are not followed.
-//! Sources: the default provider chains of the official clients.
+//! Credentials that the machine hands out: the RAM role of an ECS instance, by its metadata service, and a
+//! credentials URI. Both answer without authentication, so they are asked directly, never through a proxy, and
+//! redirects are not followed. Sources: the default provider chains of the official clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,8 +38,8 @@ pub struct MetadataService {
 }
 
 impl MetadataService {
-    /// Creates a client of the metadata service. `loopback` replaces its address in tests; an address of another machine is
-    /// ignored, because whoever answers decides who the operator is.
+    /// Creates a client of the metadata service. `loopback` replaces its address in tests; an address of another
+    /// machine is ignored, because whoever answers decides who the operator is.
     ///
     /// # Errors
     /// [`ClientError`] if TLS cannot be set up.
@@ -172,8 +172,8 @@ impl CredentialsUri {
         format!("{}/", self.url.origin().ascii_serialization())
     }
 
-    /// Says how far a connection to the service gets. Its root is asked, and the answer is dropped: where that is the path of
-    /// the URI, the service may give credentials, which nobody sees.
+    /// Says how far a connection to the service gets. Its root is asked, and the answer is dropped: where that is the
+    /// path of the URI, the service may give credentials, which nobody sees.
     pub async fn reach(&self, now: fn() -> Timestamp) -> Reachability {
         reach_with(&self.client, &self.root(), None, now).await
     }

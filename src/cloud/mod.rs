@@ -1,5 +1,5 @@
-//! Adapter for Alibaba Cloud over HTTP: the only module that uses URLs, headers and error bodies. Each call is one attempt;
-//! retries are decided elsewhere.
+//! Adapter for Alibaba Cloud over HTTP: the only module that uses URLs, headers and error bodies. Each call is one
+//! attempt; retries are decided elsewhere.
 
 mod answer;
 pub mod answer_head;

@@ -83,8 +83,8 @@ pub async fn list_objects(
     })
 }
 
-/// Returns the keys of the first page of objects with a prefix, as OSS writes them without an encoding. XML cannot contain all
-/// of them, so they are of use for a comparison only.
+/// Returns the keys of the first page of objects with a prefix, as OSS writes them without an encoding. XML cannot
+/// contain all of them, so they are of use for a comparison only.
 pub async fn plain_keys(
     cloud: &Cloud,
     bucket: &BucketPlace,
@@ -211,9 +211,9 @@ fn payer_header(payer: RequestPayer) -> Option<(&'static str, Cow<'static, str>)
     (payer == RequestPayer::Requester).then(|| ("x-oss-request-payer", "requester".into()))
 }
 
-/// Converts an entry of a page; `None` if its time is invalid or its key does not begin with the prefix: such a page is not
-/// the answer to the request. Keys are percent-encoded, because XML cannot contain every
-/// character; a key that is not UTF-8 is kept encoded and marked as an error.
+/// Converts an entry of a page; `None` if its time is invalid or its key does not begin with the prefix: such a page
+/// is not the answer to the request. Keys are percent-encoded, because XML cannot contain every character; a key that
+/// is not UTF-8 is kept encoded and marked as an error.
 fn listed_object(contents: &Contents, prefix: &str) -> Option<ListedObject> {
     let mut bytes = percent_decode_str(&contents.key);
     if !prefix.bytes().all(|byte| bytes.next() == Some(byte)) {

@@ -273,8 +273,8 @@ pub(super) fn error_of(answer: &HttpResponse) -> CloudError {
     classify::oss_error(answer.status, body, answer.error_headers())
 }
 
-/// Returns `true` if the block is on, and `None` if it cannot be read: missing permission, rejected request, or a body that
-/// cannot be parsed. OSS answers 404 if the block was never set: it is off then.
+/// Returns `true` if the block is on, and `None` if it cannot be read: missing permission, rejected request, or a
+/// body that cannot be parsed. OSS answers 404 if the block was never set: it is off then.
 ///
 /// # Errors
 /// Returns any other error of OSS.

@@ -1,5 +1,5 @@
-//! Whether an endpoint can be reached: DNS, TCP, TLS, and the clock of the server. No request is signed, so nothing depends on
-//! credentials, and no answer is read beyond its head.
+//! Whether an endpoint can be reached: DNS, TCP, TLS, and the clock of the server. No request is signed, so nothing
+//! depends on credentials, and no answer is read beyond its head.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -86,8 +86,8 @@ async fn connects(addresses: &[SocketAddr]) -> bool {
     matches!(connected, Ok(Ok(_)))
 }
 
-/// How far the server's clock is ahead. The header has whole seconds and was written between the two times, so only what lies
-/// outside of them counts.
+/// How far the server's clock is ahead. The header has whole seconds and was written between the two times, so only
+/// what lies outside of them counts.
 fn offset(date: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
     let next = date.checked_add(SignedDuration::from_secs(1)).unwrap_or(date);
     if date > after {

@@ -59,8 +59,8 @@ pub(super) async fn send_rpc(
 }
 
 impl RpcCall<'_> {
-    /// Builds the request, signed if there are credentials; otherwise with `unsigned` as its query. Fails if a credential is not
-    /// valid in a header. The address of a call without credentials has no query.
+    /// Builds the request, signed if there are credentials; otherwise with `unsigned` as its query. Fails if a
+    /// credential is not valid in a header. The address of a call without credentials has no query.
     pub(super) fn request(
         self,
         keys: Option<&AccessKeys>,

@@ -1,5 +1,6 @@
-//! STS API 2015-04-01: `AssumeRole`, `AssumeRoleWithOIDC` and `GetCallerIdentity`. The OIDC token is sent in the body, never
-//! in a URL, so that no log of URLs can contain it. The call with the token is the only one without a signature.
+//! STS API 2015-04-01: `AssumeRole`, `AssumeRoleWithOIDC` and `GetCallerIdentity`. The OIDC token is sent in the
+//! body, never in a URL, so that no log of URLs can contain it. The call with the token is the only one without a
+//! signature.
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};

@@ -1,13 +1,13 @@
-//! Why a TLS handshake failed, by the words of the TLS library, which never contain text of the server beyond the names of its
-//! certificate.
+//! Why a TLS handshake failed, by the words of the TLS library, which never contain text of the server beyond the
+//! names of its certificate.
 
 use crate::core::doctor::TlsFault;
 use crate::core::error::{
     CERTIFICATE_EXPIRED, CERTIFICATE_FOR_OTHER_NAME, CERTIFICATE_NOT_YET_VALID, CERTIFICATE_UNKNOWN_ISSUER,
 };
 
-/// Returns the code of a certificate that was not accepted; `None` if the handshake failed for another reason, or there was
-/// none. `chain` has the texts of an error and its causes.
+/// Returns the code of a certificate that was not accepted; `None` if the handshake failed for another reason, or
+/// there was none. `chain` has the texts of an error and its causes.
 pub(super) fn certificate_code(chain: &str) -> Option<&'static str> {
     // What stands before can be anything, such as the name of a host.
     let (_, fault) = chain.split_once("invalid peer certificate: ")?;

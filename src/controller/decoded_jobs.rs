@@ -1,5 +1,6 @@
-//! Room for jobs from their read until they run or are left again. A job with the longest list has half a megabyte when it is
-//! decoded, and a thousand workers can each have one while the API server is slow: a job waits for room before it is read.
+//! Room for jobs from their read until they run or are left again. A job with the longest list has half a megabyte
+//! when it is decoded, and a thousand workers can each have one while the API server is slow: a job waits for room
+//! before it is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ impl DecodedJobs {
         }
     }
 
-    /// Waits until there is room for a job of a namespace, whatever its size. At most two jobs of a namespace wait for the
-    /// room that all share, so that each namespace gets its turn.
+    /// Waits until there is room for a job of a namespace, whatever its size. At most two jobs of a namespace wait
+    /// for the room that all share, so that each namespace gets its turn.
     pub async fn reserve(&self, namespace: &str) -> JobRoom {
         let of_namespace = self.of_namespace(namespace);
         // Neither semaphore is ever closed.

@@ -201,8 +201,8 @@ enum FeedEvent {
     Rules,
 }
 
-/// Feeds both queues from both watches until the watches end. Calls `ready` once `lists` lists are complete or denied. When the
-/// tenancy rules change, all buckets and jobs are reconciled.
+/// Feeds both queues from both watches until the watches end. Calls `ready` once `lists` lists are complete or
+/// denied. When the tenancy rules change, all buckets and jobs are reconciled.
 pub(crate) async fn feed(
     grants: impl Stream<Item = WatchEvent>,
     jobs: impl Stream<Item = WatchEvent>,
@@ -261,8 +261,8 @@ pub(crate) async fn feed(
     }
 }
 
-/// Returns the triggers of keys that a change of an object in `namespace` concerns. Jobs that wait for one grant are spread
-/// over time: each of them reads itself from the API server.
+/// Returns the triggers of keys that a change of an object in `namespace` concerns. Jobs that wait for one grant are
+/// spread over time: each of them reads itself from the API server.
 fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigger<QueueKey>> {
     // Counted by namespace: the jobs of one namespace delay those of no other.
     let mut jobs: HashMap<String, u32> = HashMap::new();

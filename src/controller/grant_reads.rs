@@ -1,5 +1,6 @@
 //! Reads of grants for jobs: the jobs that wait for one grant share one read. A read is used until the watch shows a
-//! change of the grant or the operator writes its status, and for a few seconds at most, in case the watch is interrupted.
+//! change of the grant or the operator writes its status, and for a few seconds at most, in case the watch is
+//! interrupted.
 
 use std::collections::HashMap;
 use std::sync::Arc;

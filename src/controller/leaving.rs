@@ -26,8 +26,8 @@ struct LeavingGrant {
 pub struct LeavingGrants {
     /// By uid.
     leaving: Mutex<KeptObjects<String, LeavingGrant>>,
-    /// Uids of the grants that the operator itself has released: their deletion needs nothing. The deletion of some was not
-    /// seen, because the watch was interrupted. Forgetting one costs a read.
+    /// Uids of the grants that the operator itself has released: their deletion needs nothing. The deletion of some
+    /// was not seen, because the watch was interrupted. Forgetting one costs a read.
     released: Mutex<BoundedMap<String, ()>>,
 }
 

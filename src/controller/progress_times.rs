@@ -1,5 +1,5 @@
-//! Since when the jobs that score show the same progress. A metric says it of the job that has shown none for the longest: a
-//! job without progress is seen although others score.
+//! Since when the jobs that score show the same progress. A metric says it of the job that has shown none for the
+//! longest: a job without progress is seen although others score.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into memory. They
-//! share the memory for results.
+//! The jobs that run at the same time: a number of each namespace, and as many as their lists of images fit into
+//! memory. They share the memory for results.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

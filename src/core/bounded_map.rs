@@ -1,4 +1,5 @@
-//! A map for what may be forgotten at any time: it forgets all when it is full, so that nobody can fill the memory with names.
+//! A map for what may be forgotten at any time: it forgets all when it is full, so that nobody can fill the memory
+//! with names.
 
 use std::collections::BTreeMap;
 

@@ -74,7 +74,8 @@ impl CredentialRefusal {
     }
 }
 
-/// Returns the delay before STS is asked again for the account of credentials, after `attempts`; `None` if its error stands.
+/// Returns the delay before STS is asked again for the account of credentials, after `attempts`; `None` if its error
+/// stands.
 pub fn retry_account(error: &CloudError, attempts: u32) -> Option<Duration> {
     (error.is_transient() && attempts < 3).then_some(Duration::from_secs(1))
 }

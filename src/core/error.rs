@@ -1,6 +1,6 @@
-//! Errors of calls to the cloud, of credentials and of requests to the API server, as closed sets. Text of the cloud never
-//! leaves the adapter that builds these errors: users see a code, a request id, values of closed sets, and messages of the
-//! operator.
+//! Errors of calls to the cloud, of credentials and of requests to the API server, as closed sets. Text of the cloud
+//! never leaves the adapter that builds these errors: users see a code, a request id, values of closed sets, and
+//! messages of the operator.
 
 use std::time::Duration;
 
@@ -184,8 +184,8 @@ impl CloudError {
         )
     }
 
-    /// Whether IMM may bill the request: billing follows the HTTP status, so each one that neither failed in the service nor
-    /// failed to reach it. One without an answer may have been executed.
+    /// Whether IMM may bill the request: billing follows the HTTP status, so each one that neither failed in the
+    /// service nor failed to reach it. One without an answer may have been executed.
     pub fn may_be_billed(&self) -> bool {
         match self.status {
             Some(status) => status < 500,
@@ -253,8 +253,8 @@ pub enum CredentialsError {
         /// Account that the job names.
         expected: String,
     },
-    /// STS does not say which account the credentials belong to, and the operator's own identity scores with them or reads the
-    /// source: the project could be that of another account.
+    /// STS does not say which account the credentials belong to, and the operator's own identity scores with them or
+    /// reads the source: the project could be that of another account.
     #[error("STS does not say which account the credentials belong to ({0})")]
     AccountUnverified(#[source] CloudError),
     /// The operator has no identity of its own.
@@ -289,8 +289,8 @@ impl CredentialsError {
         )
     }
 
-    /// Whether the reference is closed to the operator: it does not exist, contains no usable credentials any more, or the
-    /// operator has no access to it.
+    /// Whether the reference is closed to the operator: it does not exist, contains no usable credentials any more,
+    /// or the operator has no access to it.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::NotFound

@@ -1,5 +1,5 @@
-//! SHA-256 as text, for fingerprints of statements, for credentials that are only compared, and for signatures; and a short
-//! digest for values that are only compared with their previous value.
+//! SHA-256 as text, for fingerprints of statements, for credentials that are only compared, and for signatures; and a
+//! short digest for values that are only compared with their previous value.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,5 +1,5 @@
-//! The credentials that are kept between uses, and for how long. A rotated Secret is used within 60 s and without a restart,
-//! an STS session is used until 5 min before its expiry, and many objects of one identity share one request.
+//! The credentials that are kept between uses, and for how long. A rotated Secret is used within 60 s and without a
+//! restart, an STS session is used until 5 min before its expiry, and many objects of one identity share one request.
 //!
 //! Credentials serve an object only while its reference (the Secret, or tokens of the ServiceAccount) is open to the
 //! operator: it was read or issued since the object appeared, and less than [`CHECK_LIFE`] ago. Without that, a session
@@ -29,8 +29,8 @@ const UNUSED_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// Bytes of an entry without its texts.
 const ENTRY_BYTES: usize = 512;
 
-/// The most bytes of cached credentials. Everybody who may create an object can have a session for each name that it writes,
-/// and a session is kept for most of an hour.
+/// The most bytes of cached credentials. Everybody who may create an object can have a session for each name that it
+/// writes, and a session is kept for most of an hour.
 struct CacheLimits {
     namespace: usize,
     all: usize,
@@ -84,8 +84,8 @@ pub struct KeptCredentials {
 }
 
 impl KeptCredentials {
-    /// Returns the credentials of an identity for one scope and the objects with the uids `users`; `None` if the reference has
-    /// to be opened.
+    /// Returns the credentials of an identity for one scope and the objects with the uids `users`; `None` if the
+    /// reference has to be opened.
     pub fn usable(
         &mut self,
         identity: &Identity,
@@ -219,8 +219,8 @@ fn key_of(identity: &Identity, scope: &SessionScope) -> EntryKey {
     (identity.clone(), scope)
 }
 
-/// Adds an entry. As long as a namespace has more bytes than its limit, or all have more than theirs, the namespace that has
-/// most loses the entry that ends first.
+/// Adds an entry. As long as a namespace has more bytes than its limit, or all have more than theirs, the namespace
+/// that has most loses the entry that ends first.
 fn keep(entries: &mut BTreeMap<EntryKey, Entry>, key: EntryKey, entry: Entry, limits: &CacheLimits) {
     entries.insert(key, entry);
     let mut used: BTreeMap<String, usize> = BTreeMap::new();

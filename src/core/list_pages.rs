@@ -18,8 +18,8 @@ pub enum ListFailure {
     Other,
 }
 
-/// Returns the number of objects of a page to list with after a failure; `None` to go on. `page` is the current number, `None`
-/// while the list is streamed.
+/// Returns the number of objects of a page to list with after a failure; `None` to go on. `page` is the current
+/// number, `None` while the list is streamed.
 pub fn smaller_page(page: Option<u32>, failure: ListFailure) -> Option<u32> {
     match (page, failure) {
         (None, ListFailure::NotStreamed) => Some(PAGE),

@@ -18,8 +18,8 @@ const BUCKET_SHARE: u64 = 64;
 pub const JOB_UNIT: usize = 1024;
 /// Units of a job that is not read yet: one with the longest list that the schema allows.
 pub const UNREAD_JOB: u32 = 1024;
-/// Units of a namespace. A job holds its room for long if the API server rejects its results, so that one namespace must not
-/// hold all of it.
+/// Units of a namespace. A job holds its room for long if the API server rejects its results, so that one namespace
+/// must not hold all of it.
 pub const JOBS_OF_NAMESPACE: usize = 2 * 1024;
 
 /// The parts of the memory limit.
@@ -61,8 +61,8 @@ pub fn surplus_of_job(bytes: usize) -> usize {
     usize::try_from(UNREAD_JOB.saturating_sub(needed)).unwrap_or_default()
 }
 
-/// Returns the memory limit of a process with these files of its control group, of version 2 or 1; the default of the chart
-/// without one.
+/// Returns the memory limit of a process with these files of its control group, of version 2 or 1; the default of the
+/// chart without one.
 pub fn limit_of(files: impl IntoIterator<Item = String>) -> u64 {
     // Version 1 reports a number near the largest one when there is no limit.
     let limit = |text: String| text.trim().parse().ok().filter(|limit| *limit < 1 << 50);

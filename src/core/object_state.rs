@@ -13,8 +13,8 @@ pub struct ShownCondition<'a> {
     pub reason: &'a str,
 }
 
-/// Returns the strongest condition of an object, and the reason of Ready. The reason is one of `known`: labels are closed sets,
-/// whatever a status holds.
+/// Returns the strongest condition of an object, and the reason of Ready. The reason is one of `known`: labels are
+/// closed sets, whatever a status holds.
 pub fn state_and_reason(
     conditions: &[ShownCondition<'_>],
     mut known: impl Iterator<Item = &'static str>,
@@ -63,7 +63,8 @@ pub struct JobStage<'a> {
 }
 
 impl JobStage<'_> {
-    /// Returns the stage. A finished job is at rest if its generation is acknowledged, and its results do not change any more.
+    /// Returns the stage. A finished job is at rest if its generation is acknowledged, and its results do not change
+    /// any more.
     pub fn state(self) -> JobState {
         let kept = self.select.is_none_or(|select| select == "All");
         if !self.completed {

@@ -1,6 +1,6 @@
-//! The pace of the calls to an IMM project: evenly spaced at 98 % of its rate limit, slower after throttling, and one at a time
-//! until its limits are known. Until `GetProject` returns them, the documented defaults apply: 100 requests per second and 100
-//! concurrent requests.
+//! The pace of the calls to an IMM project: evenly spaced at 98 % of its rate limit, slower after throttling, and one
+//! at a time until its limits are known. Until `GetProject` returns them, the documented defaults apply: 100 requests
+//! per second and 100 concurrent requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -102,11 +102,11 @@ impl ProjectPace {
         self.limits_known || self.is_refused(identity)
     }
 
-    /// Records the response to `GetProject`. Returns the time until it is called again; `None` if that stays as it is. After a
-    /// transient failure, it is called again in 3 s; after the fifth in a row the defaults apply for 300 s. A missing project,
-    /// rejected credentials and clock skew are retried after 3 s, because they may be fixed before the next job. Any other
-    /// rejection is final for the identity, because a further request may be billed; another identity may have the permission
-    /// and asks at once.
+    /// Records the response to `GetProject`. Returns the time until it is called again; `None` if that stays as it
+    /// is. After a transient failure, it is called again in 3 s; after the fifth in a row the defaults apply for 300
+    /// s. A missing project, rejected credentials and clock skew are retried after 3 s, because they may be fixed
+    /// before the next job. Any other rejection is final for the identity, because a further request may be billed;
+    /// another identity may have the permission and asks at once.
     pub fn limits_answered(
         &mut self,
         identity: &Identity,
@@ -151,8 +151,8 @@ impl ProjectPace {
         self.limits.service_role.as_ref()
     }
 
-    /// Records a throttling response or a time-out: lowers the rate to 66 %, at most once per second and not below 5 % of the
-    /// full rate. Returns whether the rate, which last changed `unchanged` ago, changes.
+    /// Records a throttling response or a time-out: lowers the rate to 66 %, at most once per second and not below 5
+    /// % of the full rate. Returns whether the rate, which last changed `unchanged` ago, changes.
     pub fn throttled(&mut self, unchanged: Duration) -> bool {
         let lowers = unchanged >= ADJUST_EVERY || self.factor >= 1.0;
         if lowers {
@@ -162,9 +162,9 @@ impl ProjectPace {
         lowers
     }
 
-    /// Records a successful call and raises the rate at most once per second: by 10 % of the last throttled rate up to 90 %
-    /// of it, then by 0.3 % of the full rate. The slow part avoids further throttling responses, which may be billed. Returns
-    /// whether the rate, which last changed `unchanged` ago, changes.
+    /// Records a successful call and raises the rate at most once per second: by 10 % of the last throttled rate up
+    /// to 90 % of it, then by 0.3 % of the full rate. The slow part avoids further throttling responses, which may be
+    /// billed. Returns whether the rate, which last changed `unchanged` ago, changes.
     pub fn succeeded(&mut self, unchanged: Duration) -> bool {
         if self.factor >= 1.0 || unchanged < ADJUST_EVERY {
             return false;

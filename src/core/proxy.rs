@@ -44,9 +44,9 @@ pub fn with_scheme(proxy: &str) -> String {
     }
 }
 
-/// Whether a host is reached without a proxy: this machine, or an entry of `list`. An entry is `*`, an IP address, a range
-/// of addresses, or a domain that also stands for its subdomains; `.example.com` and `*.example.com` stand for subdomains
-/// only. An entry may end with a port.
+/// Whether a host is reached without a proxy: this machine, or an entry of `list`. An entry is `*`, an IP address, a
+/// range of addresses, or a domain that also stands for its subdomains; `.example.com` and `*.example.com` stand for
+/// subdomains only. An entry may end with a port.
 fn is_exempt(list: &str, host: &str, port: u16) -> bool {
     let host = host
         .trim_matches(['[', ']'])

@@ -86,8 +86,8 @@ const WATCHED: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 impl Installation {
-    /// Returns every permission that the operator needs, without those for Secrets and ServiceAccounts, which their owners
-    /// grant.
+    /// Returns every permission that the operator needs, without those for Secrets and ServiceAccounts, which their
+    /// owners grant.
     pub fn permissions(&self) -> Vec<Permission> {
         let mut all = Vec::new();
         let mut add = |(group, resource, subresource, verbs): (_, _, _, &[&'static str]),
@@ -192,8 +192,8 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// Adds what was read; `None` if there is no lease. A lease counts as renewed when the same holder has written it again:
-    /// its times are those of another clock.
+    /// Adds what was read; `None` if there is no lease. A lease counts as renewed when the same holder has written it
+    /// again: its times are those of another clock.
     pub fn add(&mut self, record: Option<LeaseRecord>) {
         let same_holder = |last: &LeaseRecord, record: &LeaseRecord| {
             record.holder.is_some() && last.holder == record.holder && last.version != record.version

@@ -1,5 +1,5 @@
-//! Compares the schema that the API server serves with the one that this version stores. The API server drops members that
-//! its CRDs do not know, without an error: with older CRDs, the record of what a grant owns would be lost.
+//! Compares the schema that the API server serves with the one that this version stores. The API server drops members
+//! that its CRDs do not know, without an error: with older CRDs, the record of what a grant owns would be lost.
 
 use serde_json::{Map, Value};
 

@@ -12,8 +12,8 @@ use super::request::{RequestError, send, send_with_deadline};
 use crate::core::tenancy::Tenant;
 use crate::ports::KubeError;
 
-/// Whether the API server serves a kind of the operator, by what every authenticated client may read. A 404 of a list alone
-/// can come from another server in its place.
+/// Whether the API server serves a kind of the operator, by what every authenticated client may read. A 404 of a list
+/// alone can come from another server in its place.
 pub(crate) async fn serves<K: Resource<DynamicType = ()>>(
     kubernetes: &Kubernetes,
 ) -> Result<bool, RequestError> {

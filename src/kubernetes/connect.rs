@@ -130,8 +130,8 @@ fn read_kubeconfigs(options: &ConnectOptions) -> Result<Option<Kubeconfig>, Conn
     Ok(merged)
 }
 
-/// Returns the namespace for objects without one, as [`connect`] does. No credential is used, so no plugin runs. `None` if no
-/// cluster is configured.
+/// Returns the namespace for objects without one, as [`connect`] does. No credential is used, so no plugin runs.
+/// `None` if no cluster is configured.
 ///
 /// # Errors
 /// [`ConnectError`] if a kubeconfig file cannot be read, or the context does not exist.

@@ -1,5 +1,5 @@
-//! Reads Secrets and requests tokens. The answers are fetched as bytes and decoded here, because kube's own requests log the
-//! whole answer if they cannot decode it. An error names the object and nothing of its contents.
+//! Reads Secrets and requests tokens. The answers are fetched as bytes and decoded here, because kube's own requests
+//! log the whole answer if they cannot decode it. An error names the object and nothing of its contents.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};

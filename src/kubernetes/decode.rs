@@ -1,5 +1,5 @@
-//! Decodes stored objects into the parts that a reconcile uses. Each part is decoded separately, so that a part stored by an
-//! older or newer version of the operator does not block the reconcile.
+//! Decodes stored objects into the parts that a reconcile uses. Each part is decoded separately, so that a part
+//! stored by an older or newer version of the operator does not block the reconcile.
 
 use std::collections::BTreeMap;
 
@@ -127,7 +127,8 @@ pub(crate) fn dynamic_object(metadata: ObjectMeta, spec: Value, status: Value) -
     }
 }
 
-/// The metadata that is used. `managedFields` is skipped: it is half of a stored object and takes most of the decoding time.
+/// The metadata that is used. `managedFields` is skipped: it is half of a stored object and takes most of the
+/// decoding time.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawMetadata {
@@ -226,8 +227,8 @@ pub(crate) fn decode_grant(object: &DynamicObject) -> GrantObject {
     }
 }
 
-/// Decodes the bucket of a grant; `None` if its name or region does not follow its grammar. The object can be older than the
-/// schema, and its deletion uses both for a URL, whatever else of the spec decodes.
+/// Decodes the bucket of a grant; `None` if its name or region does not follow its grammar. The object can be older
+/// than the schema, and its deletion uses both for a URL, whatever else of the spec decodes.
 fn decode_bucket(data: &Value) -> Option<BucketRef> {
     let text = |pointer: &str| decode_part::<String>(data, pointer);
     let (name, region) = (text("/spec/bucket/name")?, text("/spec/bucket/region")?);

@@ -37,8 +37,8 @@ impl Fence {
         }
     }
 
-    /// Returns as soon as a call with this `deadline` would end before the lease expires. Never returns after the lease is
-    /// lost, because the process exits then.
+    /// Returns as soon as a call with this `deadline` would end before the lease expires. Never returns after the
+    /// lease is lost, because the process exits then.
     pub async fn wait_until_safe(&self, deadline: Duration) {
         let mut until = self.until.clone();
         loop {

@@ -1,6 +1,6 @@
 //! Leader election on a Lease. Only the holder reconciles; a process that loses the lease exits. A lease shortens the
-//! overlap of two processes but does not rule it out. Every policy write and billed call is therefore fenced: it starts only
-//! if its deadline ends before the lease can expire.
+//! overlap of two processes but does not rule it out. Every policy write and billed call is therefore fenced: it
+//! starts only if its deadline ends before the lease can expire.
 //!
 //! Written by hand because no library lease offers a fence that takes the deadline of a call into account.
 
@@ -212,7 +212,8 @@ impl Leadership {
         .await
     }
 
-    /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease expires.
+    /// Returns `false` if the lease has another holder or no holder. A failed read counts as `true` until the lease
+    /// expires.
     async fn is_still_holder(&mut self) -> bool {
         match self.lease.find().await {
             Ok(found) => {
@@ -228,7 +229,8 @@ impl Leadership {
         }
     }
 
-    /// Releases the lease, so that a standby need not wait for its expiry. Call this after all calls under way have ended.
+    /// Releases the lease, so that a standby need not wait for its expiry. Call this after all calls under way have
+    /// ended.
     ///
     /// A renewal that was under way when the process was asked to stop may have taken effect, so that this process knows
     /// an older version of the lease only: the lease is then read again and released at its version.

@@ -42,8 +42,8 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Creates the adapter. `namespaces` are the watched namespaces, empty for all; policy backups are stored in namespace
-    /// `backups`.
+    /// Creates the adapter. `namespaces` are the watched namespaces, empty for all; policy backups are stored in
+    /// namespace `backups`.
     pub fn new(
         client: Client,
         namespaces: Vec<String>,

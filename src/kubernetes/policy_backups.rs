@@ -18,14 +18,13 @@ const COPIES_KEPT: usize = 5;
 /// Annotation with the name of the bucket whose backups the ConfigMap holds.
 const BUCKET_ANNOTATION: &str = "immops.dev/bucket";
 
-/// Digits of the bucket's hash in the ConfigMap's name: 10 for readability, all 64 if another bucket already uses the short
-/// name, because a collision of 10 digits can be constructed on purpose.
+/// Digits of the bucket's hash in the ConfigMap's name: 10 for readability, all 64 if another bucket already uses the
+/// short name, because a collision of 10 digits can be constructed on purpose.
 const DIGITS: [usize; 2] = [10, 64];
 
-/// Adds a backup and drops the oldest ones beyond five. A policy equal to the newest backup is not stored again, so that a
-/// write that is rejected repeatedly does not evict the other backups. Fails with `Conflict` if both candidate names belong
-/// to other buckets or the ConfigMap changed meanwhile.
-/// Returns `None` if no namespace is configured.
+/// Adds a backup and drops the oldest ones beyond five. A policy equal to the newest backup is not stored again, so
+/// that a write that is rejected repeatedly does not evict the other backups. Fails with `Conflict` if both candidate
+/// names belong to other buckets or the ConfigMap changed meanwhile. Returns `None` if no namespace is configured.
 pub(crate) async fn store_policy_backup(
     kubernetes: &Kubernetes,
     backup: PolicyBackup,

@@ -121,8 +121,8 @@ fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 && !is_foreign(status))
 }
 
-/// Whether the authorizer wrote a text: it names the user, as in `grants.immops.dev "a" is forbidden: User "u" cannot get …`.
-/// Admission webhooks and policies write what they like, also behind words of their own.
+/// Whether the authorizer wrote a text: it names the user, as in `grants.immops.dev "a" is forbidden: User "u" cannot
+/// get …`. Admission webhooks and policies write what they like, also behind words of their own.
 fn is_of_rbac(message: &str) -> bool {
     let said = message.split_once("forbidden: ");
     said.is_some_and(|(_, rest)| rest.starts_with("User \"") && rest.contains("\" cannot "))
@@ -201,8 +201,8 @@ fn excerpt(text: &str) -> String {
     text.escape_debug().take(256).collect()
 }
 
-/// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the answer, and
-/// nothing of it is logged.
+/// Sends a request within [`REQUEST_DEADLINE`] and returns the bytes of the answer. kube does not look into the
+/// answer, and nothing of it is logged.
 pub(super) async fn send_for_bytes(
     client: &Client,
     verb: &str,
@@ -317,8 +317,8 @@ pub(super) async fn write<K: Resource<DynamicType = ()>>(
     Ok(answer.into_resource_version())
 }
 
-/// Returns `true` if an object of this name can exist. kube puts names into the path of a request as they are: a name such
-/// as `?limit=500` or `../..` would address something else.
+/// Returns `true` if an object of this name can exist. kube puts names into the path of a request as they are: a name
+/// such as `?limit=500` or `../..` would address something else.
 pub(super) fn is_addressable(key: &ObjectKey) -> bool {
     is_namespace_name(&key.namespace) && is_object_name(&key.name)
 }

@@ -1,5 +1,5 @@
-//! The status of a grant as it is stored. What of its ledger this version cannot verify or does not know is written back as
-//! it is stored: it is read again and copied as text, so that a write needs the memory of one object.
+//! The status of a grant as it is stored. What of its ledger this version cannot verify or does not know is written
+//! back as it is stored: it is read again and copied as text, so that a write needs the memory of one object.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::api::{BucketRef, GrantStatus};
 use crate::core::grant::{GrantObject, OnlyStored, merge_ledger, split_ledger, upgraded_grant_status};
 use crate::ports::KubeError;
 
-/// Decodes the status of the grant with this uid. A ledger of another uid, as after a restore from a backup, is cleared. If the
-/// rest of the status cannot be decoded, only the ledger is kept.
+/// Decodes the status of the grant with this uid. A ledger of another uid, as after a restore from a backup, is
+/// cleared. If the rest of the status cannot be decoded, only the ledger is kept.
 pub(super) fn decode_grant_status(
     stored: Option<&Value>,
     uid: &str,

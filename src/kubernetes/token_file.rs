@@ -18,8 +18,9 @@ const TOKEN_TTL: Duration = Duration::from_secs(60);
 /// A file with a token, and the token to use if the file cannot be read.
 pub(super) type TokenSource = (PathBuf, Option<SecretString>);
 
-/// Takes the token file of a user, unless a name and a password take precedence. Like kubectl, an empty value is no value,
-/// and the file takes precedence over a token beside it. The tokens that stay are trimmed, as that of a file is.
+/// Takes the token file of a user, unless a name and a password take precedence. Like kubectl, an empty value is no
+/// value, and the file takes precedence over a token beside it. The tokens that stay are trimmed, as that of a file
+/// is.
 ///
 /// # Errors
 /// A token is used that no header can have: kube would panic with it.

@@ -1,9 +1,9 @@
 //! The open connections of the admin port, and which of them gives way to a new one.
 //!
-//! A connection gives way when its source has [`MAX_OF_SOURCE`] connections, or when there are [`MAX_CONNECTIONS`]. In the
-//! second case, the source with the most of them loses one: a client with one connection keeps it, however fast another
-//! one opens connections. A source loses its oldest connection without a complete request; if there is none, its oldest
-//! one, whose client does not read the response. The new connection is always accepted.
+//! A connection gives way when its source has [`MAX_OF_SOURCE`] connections, or when there are [`MAX_CONNECTIONS`].
+//! In the second case, the source with the most of them loses one: a client with one connection keeps it, however
+//! fast another one opens connections. A source loses its oldest connection without a complete request; if there is
+//! none, its oldest one, whose client does not read the response. The new connection is always accepted.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,6 +1,6 @@
-//! Fair queue for what namespaces share: the requests of an IMM project, those to the API server, and memory. Namespaces are
-//! served round-robin, and first come, first served within a namespace. A job holds at most one ticket of a project, so the
-//! jobs of a namespace are served round-robin as well.
+//! Fair queue for what namespaces share: the requests of an IMM project, those to the API server, and memory.
+//! Namespaces are served round-robin, and first come, first served within a namespace. A job holds at most one ticket
+//! of a project, so the jobs of a namespace are served round-robin as well.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -137,8 +137,9 @@ impl<S> Drop for QueuePlace<'_, S> {
     }
 }
 
-/// Takes a turn in a task of its own: a caller that does not poll this future, because it handles another event or waits for a
-/// later turn, must not keep the first place of a queue for ever. `None` if the task ended without a turn.
+/// Takes a turn in a task of its own: a caller that does not poll this future, because it handles another event or
+/// waits for a later turn, must not keep the first place of a queue for ever. `None` if the task ended without a
+/// turn.
 pub(crate) async fn in_own_task<T: Send + 'static>(
     turn: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {

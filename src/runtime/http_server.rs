@@ -40,8 +40,8 @@ pub(crate) struct HttpServerState {
     pub(crate) ready: Arc<AtomicBool>,
 }
 
-/// Binds the address. `[::]` stands for all addresses of both families: where the kernel has no IPv6, IPv4 alone is bound,
-/// and where an IPv6 socket does not accept IPv4, both are bound.
+/// Binds the address. `[::]` stands for all addresses of both families: where the kernel has no IPv6, IPv4 alone is
+/// bound, and where an IPv6 socket does not accept IPv4, both are bound.
 ///
 /// # Errors
 /// Returns the error of the operating system.

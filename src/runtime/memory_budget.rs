@@ -1,6 +1,6 @@
-//! One budget for what is read in large parts: objects, lists of grants, pieces of a manifest, pages of a listing, and pages
-//! of reports. A part is read only once there is room for it, so that many jobs at once are slower and do not exhaust the memory of the process.
-//! Namespaces take turns.
+//! One budget for what is read in large parts: objects, lists of grants, pieces of a manifest, pages of a listing,
+//! and pages of reports. A part is read only once there is room for it, so that many jobs at once are slower and do
+//! not exhaust the memory of the process. Namespaces take turns.
 
 use std::sync::Arc;
 

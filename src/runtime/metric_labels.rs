@@ -1,5 +1,5 @@
-//! Labels with a closed set of values. Their types let no other value into a metric, and list the series that exist from the
-//! start of the process.
+//! Labels with a closed set of values. Their types let no other value into a metric, and list the series that exist
+//! from the start of the process.
 
 use std::fmt;
 

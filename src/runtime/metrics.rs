@@ -1,5 +1,5 @@
-//! All metrics. Every label has a closed set of values; the name of an object, bucket or account is never a label value. Every
-//! counter is exported from the start of the process, so that its first event counts.
+//! All metrics. Every label has a closed set of values; the name of an object, bucket or account is never a label
+//! value. Every counter is exported from the start of the process, so that its first event counts.
 
 use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
@@ -54,14 +54,15 @@ struct DeletionLabels {
 pub struct ObjectLabels {
     /// The kind.
     pub kind: &'static str,
-    /// The condition that is true of Failed, Stalled and Reconciling, Ineffective if Effective is False, otherwise Current.
+    /// The condition that is true of Failed, Stalled and Reconciling, Ineffective if Effective is False, otherwise
+    /// Current.
     pub state: &'static str,
     /// The reason of the Ready condition.
     pub reason: &'static str,
 }
 
-/// Returns a family that has these series from the start, at 0. PromQL's `increase` and `rate` need a sample from before an
-/// event: they do not count the first sample of a series, so a series must not appear with its first event.
+/// Returns a family that has these series from the start, at 0. PromQL's `increase` and `rate` need a sample from
+/// before an event: they do not count the first sample of a series, so a series must not appear with its first event.
 fn at_zero<L, M>(labels: impl IntoIterator<Item = L>) -> Family<L, M>
 where
     L: Clone + Hash + Eq,
@@ -88,8 +89,8 @@ fn calls() -> impl Iterator<Item = CallLabels> {
     CloudApi::ALL.iter().flat_map(outcomes)
 }
 
-/// Defines the metrics: field, type, name, help, and the value to start with if it is not the default. A field is public if its
-/// caller only counts or sets it.
+/// Defines the metrics: field, type, name, help, and the value to start with if it is not the default. A field is
+/// public if its caller only counts or sets it.
 macro_rules! metrics {
     (@new $type:ty) => { <$type>::default() };
     (@new $type:ty, $new:expr) => { $new };

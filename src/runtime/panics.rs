@@ -30,7 +30,8 @@ pub(crate) async fn contain<T>(work: impl Future<Output = T>) -> Result<T, Panic
         .map_err(|_| Panicked)
 }
 
-/// Runs a function of a library that panics on a wrong input, and contains its panic. What it uses must be usable afterwards.
+/// Runs a function of a library that panics on a wrong input, and contains its panic. What it uses must be usable
+/// afterwards.
 ///
 /// # Errors
 /// Returns [`Panicked`] if the function panicked.

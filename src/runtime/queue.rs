@@ -1,5 +1,5 @@
-//! The keyed queue: at most one worker per key, a bounded number of workers, and a timer queue for delayed keys. Triggers of
-//! a key coalesce: 1,000 grants of one bucket are one entry.
+//! The keyed queue: at most one worker per key, a bounded number of workers, and a timer queue for delayed keys.
+//! Triggers of a key coalesce: 1,000 grants of one bucket are one entry.
 //!
 //! Written by hand because kube's applier keys by object, while the key here is a bucket, and because the total wait of
 //! kube's debounced scheduler has no upper limit: steady changes would postpone a reconcile forever.

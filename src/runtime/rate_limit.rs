@@ -1,5 +1,5 @@
-//! One rate limiter per IMM project, shared by all jobs of all namespaces, which wait for their turns: see [`ProjectPace`] for
-//! the pace.
+//! One rate limiter per IMM project, shared by all jobs of all namespaces, which wait for their turns: see
+//! [`ProjectPace`] for the pace.
 //!
 //! Written by hand because the crate `governor` supports neither quotas that change nor fairness between callers.
 
@@ -18,8 +18,9 @@ use crate::core::identity::Identity;
 use crate::core::project_pace::{IDLE_TTL, LIMITS_TTL, MAX_CATCH_UP, ProjectPace};
 use crate::ports::{CloudError, ProjectLimits};
 
-/// Owner of a project: the account that STS returns for the credentials. The account in a spec is unverified; if it counted,
-/// a job could slow down another account's project by naming it. The identity is used while the account is unknown.
+/// Owner of a project: the account that STS returns for the credentials. The account in a spec is unverified; if it
+/// counted, a job could slow down another account's project by naming it. The identity is used while the account is
+/// unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProjectOwner {
     /// UID of the account that owns the credentials.
@@ -189,7 +190,8 @@ impl ProjectLimiter {
 }
 
 impl LimiterState {
-    /// Changes the rate by a function that is given the time since the last change, and returns whether it changes the rate.
+    /// Changes the rate by a function that is given the time since the last change, and returns whether it changes
+    /// the rate.
     fn change(&mut self, change: fn(&mut ProjectPace, Duration) -> bool) {
         let now = Instant::now();
         if change(&mut self.pace, now.duration_since(self.changed)) {

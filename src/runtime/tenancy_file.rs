@@ -54,8 +54,9 @@ impl CurrentRules {
         Ok(())
     }
 
-    /// Reads the file again and again. Calls `alarm` after every read, with `true` if the file is valid. A standby needs this
-    /// too: the rules from its start can be old when it becomes the leader, and the file can be invalid by then.
+    /// Reads the file again and again. Calls `alarm` after every read, with `true` if the file is valid. A standby
+    /// needs this too: the rules from its start can be old when it becomes the leader, and the file can be invalid by
+    /// then.
     pub async fn poll(self, path: PathBuf, alarm: impl Fn(bool) + Send) {
         loop {
             tokio::time::sleep(POLL_EVERY).await;

@@ -1,6 +1,6 @@
-//! The conclusion of `imm-operator doctor`, followed by an installation: objects with the values of its conclusion, and an
-//! operator with its flags, score an image. Also what a job does in a cloud that takes minutes. `make test` leaves out what
-//! waits for minutes.
+//! The conclusion of `imm-operator doctor`, followed by an installation: objects with the values of its conclusion,
+//! and an operator with its flags, score an image. Also what a job does in a cloud that takes minutes. `make test`
+//! leaves out what waits for minutes.
 
 fn main() -> std::process::ExitCode {
     conclusions::main()

@@ -1,6 +1,6 @@
-//! Hostile tenants: users with the built-in role `edit` or `admin` of one namespace, and Pods without any role, who try to
-//! use what belongs to others, or to stop the work for them. The controllers of Kubernetes run here, because they
-//! complete the built-in roles.
+//! Hostile tenants: users with the built-in role `edit` or `admin` of one namespace, and Pods without any role, who
+//! try to use what belongs to others, or to stop the work for them. The controllers of Kubernetes run here, because
+//! they complete the built-in roles.
 
 fn main() -> std::process::ExitCode {
     hostile::main()

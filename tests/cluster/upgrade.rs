@@ -1,5 +1,6 @@
 //! Upgrade from the version before and rollback to it, with the charts and the programs of both. The environment variable
-//! `IMM_EARLIER` names the checkout of the version before, with its program in it; without the variable, this program fails.
+//! `IMM_EARLIER` names the checkout of the version before, with its program in it; without the variable, this program
+//! fails.
 
 fn main() -> std::process::ExitCode {
     upgrade::main()

@@ -203,7 +203,8 @@ impl FakeWorld {
         });
     }
 
-    /// Returns the final state that runs are compared by: each policy's statements, and each grant's ledger without times.
+    /// Returns the final state that runs are compared by: each policy's statements, and each grant's ledger without
+    /// times.
     pub fn end(&self) -> String {
         let ledger = |g: &GrantObject| {
             let mut entries: Vec<String> = g
@@ -232,8 +233,8 @@ impl FakeWorld {
         format!("{}\n{}", policies.join("\n"), ledgers.join("\n"))
     }
 
-    /// Returns the statements that a grant asks for; whether `ram:PassRole` is one of them follows the grant's status once
-    /// the status records that decision.
+    /// Returns the statements that a grant asks for; whether `ram:PassRole` is one of them follows the grant's status
+    /// once the status records that decision.
     pub fn rendered(&self, grant: &GrantObject) -> Vec<String> {
         let choice = match (grant.status.pass_role_statement, self.block) {
             (Some(report), _) if report.written => PassRoleDecision::Included,

@@ -53,7 +53,8 @@ pub enum Fault {
     Hidden,
     /// Another writer changes the policy just before the effect.
     Rival(Edit),
-    /// A user annotates all grants just before the effect, so that their statuses cannot be stored with the versions read.
+    /// A user annotates all grants just before the effect, so that their statuses cannot be stored with the versions
+    /// read.
     Edited,
 }
 

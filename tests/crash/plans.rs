@@ -129,7 +129,8 @@ fn whatever_the_cloud_answers_the_end_is_the_same() {
 fn a_stale_list_costs_only_time() {
     let plans = at_each_effect(|call| only(call, Call::List, &BEHIND));
     assert!(plans.len() > 100, "only {} plans", plans.len());
-    // A statement that a stale list says is no longer wanted is removed, and restored when the other grant is listed again.
+    // A statement that a stale list says is no longer wanted is removed, and restored when the other grant is listed
+    // again.
     run(&family("stale lists", 2, plans));
 }
 

@@ -12,8 +12,8 @@ use super::process::{Process, pass_time};
 use super::scenario::Scenario;
 use super::specs::BUCKET;
 
-/// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the time in which
-/// an unanswered write can still arrive. A fault that strikes in that time adds the same time again.
+/// How long a step is given to come to rest: longer than any back-off, than the drift interval, and than the time in
+/// which an unanswered write can still arrive. A fault that strikes in that time adds the same time again.
 const REST: Duration = Duration::from_secs(15 * 60);
 /// Hours at the end in which nothing may happen.
 const QUIET_HOURS: u64 = 10;

@@ -39,8 +39,9 @@ impl Edit {
 
 const INSERTED: &str = "{\"Effect\":\"Deny\",\"Action\":[\"oss:PutBucketAcl\"],\"Principal\":[\"*\"]}";
 
-/// Applies a change of another writer to the statements of a policy: `is_foreign` tells the foreign ones, and `wanted` is a
-/// statement that the operator would write. Returns the new foreign statements; `None` if there is nothing to change.
+/// Applies a change of another writer to the statements of a policy: `is_foreign` tells the foreign ones, and
+/// `wanted` is a statement that the operator would write. Returns the new foreign statements; `None` if there is
+/// nothing to change.
 pub fn apply_edit(
     edit: Edit,
     texts: &mut Vec<String>,

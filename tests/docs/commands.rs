@@ -1,5 +1,5 @@
-//! Commands of the book: every block names its language, every command of the operator parses, and in tutorials and how-to
-//! guides each block of commands is followed by what it prints, or by a sentence that it was not run.
+//! Commands of the book: every block names its language, every command of the operator parses, and in tutorials and
+//! how-to guides each block of commands is followed by what it prints, or by a sentence that it was not run.
 
 use clap::CommandFactory;
 use imm_operator::cli::Arguments;

@@ -1,5 +1,5 @@
-//! Each how-to guide has one manifest in `deploy/examples`, which has the objects that the guide shows. The API server checks
-//! these manifests in the cluster test of all samples.
+//! Each how-to guide has one manifest in `deploy/examples`, which has the objects that the guide shows. The API
+//! server checks these manifests in the cluster test of all samples.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -18,8 +18,8 @@ fn ours(object: &Value) -> bool {
     version.starts_with(GROUP)
 }
 
-/// Returns whether a guide shows an object as a user applies it: a placeholder for a name, or for a namespace that another tool
-/// sets, is replaced first.
+/// Returns whether a guide shows an object as a user applies it: a placeholder for a name, or for a namespace that
+/// another tool sets, is replaced first.
 fn applied_as_shown(object: &Value) -> bool {
     ours(object) && object["metadata"]["namespace"].is_string() && object["metadata"]["name"] != "NAME"
 }
@@ -46,8 +46,8 @@ fn faults(guide: &str, manifest: &[Value]) -> Vec<String> {
     faults
 }
 
-/// Returns what is wrong with the section of an example: it shows output, and the guide shows the same, or the manifest has the
-/// object that is said to be created.
+/// Returns what is wrong with the section of an example: it shows output, and the guide shows the same, or the
+/// manifest has the object that is said to be created.
 fn output_faults(section: &str, guide: &str, manifest: &[Value]) -> Vec<String> {
     let created = |object: &Value| {
         let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
@@ -138,8 +138,8 @@ fn a_manifest_that_differs_from_its_guide_is_detected() {
     assert_eq!(faults("", &documents("kind: Namespace")).len(), 1);
 }
 
-/// Runs the script of the CronJob with a kubectl that lists these jobs: name, end, condition Complete and start. Returns the
-/// object that it creates, and what it prints.
+/// Runs the script of the CronJob with a kubectl that lists these jobs: name, end, condition Complete and start.
+/// Returns the object that it creates, and what it prints.
 fn night(jobs: &str) -> (Option<Value>, String) {
     let manifest = documents(&read(format!("{FOLDER}/continuous.yaml")));
     let cron = manifest

@@ -1,4 +1,5 @@
-//! Troubleshooting has an entry for every reason of a condition: a section, or a row in the table of those that need no action.
+//! Troubleshooting has an entry for every reason of a condition: a section, or a row in the table of those that need
+//! no action.
 
 use std::collections::BTreeSet;
 

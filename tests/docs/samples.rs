@@ -1,5 +1,6 @@
-//! Every YAML block of the documentation is checked: manifests of our kinds as strictly as the API server decodes them, parts of
-//! a spec as parts of the samples, Helm values against the chart, and tenancy rules as the operator reads them.
+//! Every YAML block of the documentation is checked: manifests of our kinds as strictly as the API server decodes
+//! them, parts of a spec as parts of the samples, Helm values against the chart, and tenancy rules as the operator
+//! reads them.
 
 use imm_operator::api::{GROUP, GrantSpec, JobSpec, VERSION, crds};
 use imm_operator::core::grant::{PassRoleDecision, parse_spec};
@@ -58,7 +59,8 @@ fn check_part(part: &Map<String, Value>) -> Result<(), String> {
         .or_else(|grant| merged("deploy/samples/job.yaml").map_err(|job| format!("{grant}; {job}")))
 }
 
-/// Checks Helm values: the chart knows the names, and the tenancy rules are valid. The tests of the chart render it with them.
+/// Checks Helm values: the chart knows the names, and the tenancy rules are valid. The tests of the chart render it
+/// with them.
 fn check_values(values: &Map<String, Value>) -> Result<(), String> {
     let known: Value = serde_saphyr::from_str(&read("charts/imm-operator/values.yaml")).unwrap();
     if let Some(name) = values.keys().find(|name| known.get(name.as_str()).is_none()) {

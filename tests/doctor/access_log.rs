@@ -1,4 +1,5 @@
-//! An access log of the bucket: the conclusion is right in worlds with one session and with many, and with both spellings.
+//! An access log of the bucket: the conclusion is right in worlds with one session and with many, and with both
+//! spellings.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What a probe attributes a score to: only to the policy that is in effect, and a rejection or acceptance only to what OSS was
-//! seen to count as public.
+//! What a probe attributes a score to: only to the policy that is in effect, and a rejection or acceptance only to
+//! what OSS was seen to count as public.
 
 use std::time::Duration;
 

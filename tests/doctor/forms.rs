@@ -1,5 +1,5 @@
-//! The probe of unusual policies: each answer is in the report, no call is billed, nothing gives access to anybody, and the policy
-//! is the one from before, whatever happens.
+//! The probe of unusual policies: each answer is in the report, no call is billed, nothing gives access to anybody,
+//! and the policy is the one from before, whatever happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

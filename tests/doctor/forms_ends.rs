@@ -1,5 +1,5 @@
-//! After a probe of unusual policies the policy is the one from before, or another client's: after a failure of any write, a stop,
-//! a signal and a kill.
+//! After a probe of unusual policies the policy is the one from before, or another client's: after a failure of any
+//! write, a stop, a signal and a kill.
 
 use imm_emulator::{FaultEffect, FaultMatch};
 use imm_operator::cli::doctor::probe::run_probe;

@@ -1,5 +1,5 @@
-//! The probe of the limits: in each world the answers of IMM are judged as the operator does, never for more calls than allowed,
-//! and the policy is the one from before.
+//! The probe of the limits: in each world the answers of IMM are judged as the operator does, never for more calls
+//! than allowed, and the policy is the one from before.
 
 use std::process::Stdio;
 

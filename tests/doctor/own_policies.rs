@@ -1,5 +1,5 @@
-//! What a probe says about policies of its own: whether they are read back as they were written, and whether a Deny matches whose
-//! action is spelled in another way.
+//! What a probe says about policies of its own: whether they are read back as they were written, and whether a Deny
+//! matches whose action is spelled in another way.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, FaultMatch};
 use imm_operator::core::doctor::{FurtherQuestions, Probe, ProbeFindings, ProbeSequence};
@@ -69,7 +69,8 @@ async fn a_deny_in_another_spelling_is_compared_with_the_documented_one() {
             "{wrong:?}"
         );
     }
-    // The first call is denied, the second one scores. Then three follow beside a Deny, and one after each of the first two.
+    // The first call is denied, the second one scores. Then three follow beside a Deny, and one after each of the
+    // first two.
     let world = World::new("", "").await;
     let found = probe(&world, 0, 60).await;
     assert_eq!(found.billed, 7);

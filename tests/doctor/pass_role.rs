@@ -1,5 +1,5 @@
-//! The question of the `ram:PassRole` statement: the conclusion is right in worlds where IMM needs it and where it does not, and
-//! where OSS counts it as public and where it does not.
+//! The question of the `ram:PassRole` statement: the conclusion is right in worlds where IMM needs it and where it
+//! does not, and where OSS counts it as public and where it does not.
 
 use imm_emulator::{Fault, FaultAnswer, FaultEffect, Lag};
 use imm_operator::cli::doctor::probe::run_probe;

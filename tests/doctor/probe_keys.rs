@@ -62,8 +62,8 @@ impl KeySource for Sessions<'_> {
     }
 }
 
-/// Runs a probe whose sessions say that they last so long. They end at each pause if `end` is set. Returns how it ended and
-/// the calls that changed the policy.
+/// Runs a probe whose sessions say that they last so long. They end at each pause if `end` is set. Returns how it
+/// ended and the calls that changed the policy.
 async fn run_with(lasts: i64, most: u32, end: bool) -> (Result<RestoreOutcome, DoctorError>, Vec<Call>, u32) {
     let world = World::new("", "").await;
     let opened = AtomicU32::new(0);

@@ -284,7 +284,8 @@ async fn the_report_says_for_which_dates_a_new_session_is_valid() {
          10 min earlier: accepted; 14 min 50 s earlier: accepted; 15 min 10 s earlier: 403 RequestTimeTooSkewed; \
          14 min 50 s later: accepted"
     );
-    // A cloud in which a session begins when it is issued. The first read with a session of the bucket's owner is another check.
+    // A cloud in which a session begins when it is issued. The first read with a session of the bucket's owner is
+    // another check.
     let refused = Fault {
         matching: FaultMatch {
             action: Some("GetBucketInfo".to_owned()),

@@ -179,7 +179,8 @@ impl World {
         run
     }
 
-    /// Returns the command on a manifest, with nothing else in the environment than what is given and the way to the emulator.
+    /// Returns the command on a manifest, with nothing else in the environment than what is given and the way to the
+    /// emulator.
     pub(super) fn command(
         &self,
         manifest: &str,

@@ -1,5 +1,5 @@
-//! In each world the conclusion is right, an installation that follows it scores an image, and nothing was written or billed
-//! before.
+//! In each world the conclusion is right, an installation that follows it scores an image, and nothing was written or
+//! billed before.
 
 use imm_emulator::Lag;
 use serde_json::Value;

@@ -51,7 +51,8 @@ fn of_a_thousand_grants_the_oldest_that_fit_are_written() {
     }
 }
 
-/// Each grant fails for a reason of its own, except one in the middle. All of them own a statement, so planning reads each.
+/// Each grant fails for a reason of its own, except one in the middle. All of them own a statement, so planning reads
+/// each.
 #[test]
 fn each_of_a_thousand_blocked_grants_gets_its_reason_and_the_valid_one_is_written() {
     let foreign = sized(7, 1_000);
@@ -91,7 +92,8 @@ fn each_of_a_thousand_blocked_grants_gets_its_reason_and_the_valid_one_is_writte
     assert_eq!(document(&text).statements().len(), 2);
 }
 
-/// Two statements of which one fits, each wanted by half of the grants: a shared statement leaves only with its last grant.
+/// Two statements of which one fits, each wanted by half of the grants: a shared statement leaves only with its last
+/// grant.
 #[test]
 fn of_two_statements_wanted_by_five_hundred_grants_each_the_one_of_the_oldest_is_written() {
     let filler = format!(r#"{{"Statement":["{}"]}}"#, "x".repeat(POLICY_LIMIT - 5_500));
@@ -141,8 +143,8 @@ fn what_a_grant_that_does_not_fit_kept_makes_room_for_the_others() {
     }
 }
 
-/// A grant that does not fit no longer removes what it has written and does not want: that takes room from an older one, and
-/// a third one fits instead.
+/// A grant that does not fit no longer removes what it has written and does not want: that takes room from an older
+/// one, and a third one fits instead.
 #[test]
 fn what_a_grant_that_does_not_fit_does_not_remove_is_counted_before_others_are_refused() {
     let (kept, large, small, new) = (sized(1, 3_000), sized(2, 3_600), sized(3, 3_000), sized(4, 1_500));

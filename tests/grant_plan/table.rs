@@ -181,8 +181,8 @@ fn an_equal_statement_added_after_ours_was_removed_is_foreign() {
     );
     let outstanding = Some(now() + SignedDuration::from_secs(60));
     let (removing, applied) = (EntryState::Removing, EntryState::Applied);
-    // An unconfirmed removal may have had no effect, an outstanding write can have restored the statement, and a stale read
-    // proves nothing.
+    // An unconfirmed removal may have had no effect, an outstanding write can have restored the statement, and a
+    // stale read proves nothing.
     for (state, confirmed_removed, unsettled_until, absence_untrusted, change, entries) in [
         (removing, &removed, None, false, Change::Keep, 0),
         (removing, &removed, None, true, Change::Keep, 1),

@@ -54,8 +54,8 @@ pub struct DoctorArgs {
     /// Grant and job in the cluster: ibg/NAME, isj/NAME. The grant that a job names is checked too.
     #[arg(value_name = "KIND/NAME")]
     pub(super) objects: Vec<String>,
-    /// YAML or JSON manifest with an ImmBucketGrant, an ImageScoreJob, or one of each, or a folder with such files; - reads
-    /// standard input. Can be repeated. Other kinds are ignored.
+    /// YAML or JSON manifest with an ImmBucketGrant, an ImageScoreJob, or one of each, or a folder with such files; -
+    /// reads standard input. Can be repeated. Other kinds are ignored.
     #[arg(long, short, value_name = "FILE")]
     pub(super) file: Vec<PathBuf>,
     /// Namespace of objects without one. Default: the namespace of the context, as for kubectl apply.
@@ -65,22 +65,23 @@ pub struct DoctorArgs {
     pub(super) cluster: ClusterArgs,
     #[command(flatten)]
     pub(super) cloud: CloudArgs,
-    /// Where the credentials come from. environment: IMM_OPERATOR_GRANT_ACCESS_KEY_ID, _ACCESS_KEY_SECRET and _SECURITY_TOKEN
-    /// for the grant, the same with JOB for the job and SOURCE for its source, else ALIBABA_CLOUD_ACCESS_KEY_ID and its companions, or what --own-identity names. cluster:
-    /// what the object names, with your own permissions. Default: environment for files, cluster for objects in the cluster.
+    /// Where the credentials come from. environment: IMM_OPERATOR_GRANT_ACCESS_KEY_ID, _ACCESS_KEY_SECRET and
+    /// _SECURITY_TOKEN for the grant, the same with JOB for the job and SOURCE for its source, else
+    /// ALIBABA_CLOUD_ACCESS_KEY_ID and its companions, or what --own-identity names. cluster: what the object names,
+    /// with your own permissions. Default: environment for files, cluster for objects in the cluster.
     #[arg(long, value_enum)]
     pub(super) keys: Option<KeysFrom>,
-    /// Do not call IMM, which leaves no probe. Without it, GetProject is called once and ListRegions five times; their prices are
-    /// not documented.
+    /// Do not call IMM, which leaves no probe. Without it, GetProject is called once and ListRegions five times;
+    /// their prices are not documented.
     #[arg(long)]
     pub(super) no_imm: bool,
-    /// Also ask the name of OSS for acceleration, oss-accelerate.aliyuncs.com, what its other names are asked. What it sends is
-    /// billed by volume if transfer acceleration is on for the bucket.
+    /// Also ask the name of OSS for acceleration, oss-accelerate.aliyuncs.com, what its other names are asked. What
+    /// it sends is billed by volume if transfer acceleration is on for the bucket.
     #[arg(long)]
     pub(super) accelerate: bool,
-    /// Access log of the bucket, from the time at which IMM read images: says how OSS spells the role, and whether IMM reads as
-    /// one session. Export it from the real-time log query of OSS, as JSON or CSV with the field extend_information. At most
-    /// 64 MiB; nothing is sent.
+    /// Access log of the bucket, from the time at which IMM read images: says how OSS spells the role, and whether
+    /// IMM reads as one session. Export it from the real-time log query of OSS, as JSON or CSV with the field
+    /// extend_information. At most 64 MiB; nothing is sent.
     #[arg(long, value_name = "FILE")]
     pub(super) access_log: Option<PathBuf>,
     /// Form of the report.

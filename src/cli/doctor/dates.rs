@@ -1,5 +1,5 @@
-//! Asks IMM and OSS which dates and which signatures they accept. IMM is asked for its regions only: that concerns no project and
-//! no object, and needs no permission.
+//! Asks IMM and OSS which dates and which signatures they accept. IMM is asked for its regions only: that concerns no
+//! project and no object, and needs no permission.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -48,8 +48,8 @@ pub(super) async fn signature_answers(
     })
 }
 
-/// Opens a session and reads with it at once, with dates around that time: the session of the grant, or else that of the job's
-/// source. Long-lived keys and the session of a machine have no time at which they were issued.
+/// Opens a session and reads with it at once, with dates around that time: the session of the grant, or else that of
+/// the job's source. Long-lived keys and the session of a machine have no time at which they were issued.
 ///
 /// # Errors
 /// Returns the message if a reference to credentials is incomplete.

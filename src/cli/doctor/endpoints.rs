@@ -57,8 +57,8 @@ pub(super) struct AskedNames<'a> {
     pub(super) policy: Option<(&'a BucketPlace, &'a AccessKeys)>,
 }
 
-/// Asks every name of OSS for an object and for the policy. What they answer to a list is known from `variants`, except for the
-/// name for acceleration, which is asked only if the flag says so.
+/// Asks every name of OSS for an object and for the policy. What they answer to a list is known from `variants`,
+/// except for the name for acceleration, which is asked only if the flag says so.
 pub(super) async fn name_answers(
     collector: &Collector<'_>,
     variants: &[VariantFacts],

@@ -1,5 +1,5 @@
-//! The policy of a probe bucket: it is changed only where the live one is the one from before or one of the probe's, and what the
-//! probe writes is stored before, so that it can be put back.
+//! The policy of a probe bucket: it is changed only where the live one is the one from before or one of the probe's,
+//! and what the probe writes is stored before, so that it can be put back.
 
 use std::slice::Iter;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::core::doctor::{
 use crate::core::policy::{Document, PolicyPublicity};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind};
 
-/// Pauses in seconds before a change is made again that OSS rejected because another client changes settings of the bucket.
+/// Pauses in seconds before a change is made again that OSS rejected because another client changes settings of the
+/// bucket.
 const LOCK_PAUSES: &[u64] = &[1, 2, 4, 8, 15];
 
 /// The policy of a probe bucket, once the one from before is stored.
@@ -145,8 +146,8 @@ impl<'a> GuardedPolicy<'a> {
         Ok(ProbeAnswer::Put(result))
     }
 
-    /// Writes a policy with the credentials of the owner or with other ones, and again while another client changes settings of
-    /// the bucket.
+    /// Writes a policy with the credentials of the owner or with other ones, and again while another client changes
+    /// settings of the bucket.
     async fn put_one(
         &mut self,
         text: &String,
@@ -252,8 +253,9 @@ impl<'a> GuardedPolicy<'a> {
         })
     }
 
-    /// Writes a policy, or without one puts the policy from before back, and again while another client changes settings of the
-    /// bucket: what that client may write to the policy meanwhile is looked for each time. Returns also the credentials.
+    /// Writes a policy, or without one puts the policy from before back, and again while another client changes
+    /// settings of the bucket: what that client may write to the policy meanwhile is looked for each time. Returns
+    /// also the credentials.
     ///
     /// # Errors
     /// Returns why nothing was written.

@@ -126,7 +126,8 @@ fn readable_object(
     ObjectPlace::new(&uri, place.region()).ok()
 }
 
-/// Lists the first page of a prefix, or reads the first bytes of a manifest. Returns the number of objects, and those of a page.
+/// Lists the first page of a prefix, or reads the first bytes of a manifest. Returns the number of objects, and those
+/// of a page.
 async fn read_source(
     collector: &Collector<'_>,
     source: &Source,

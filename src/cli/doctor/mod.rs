@@ -1,5 +1,5 @@
-//! `imm-operator doctor`: says whether a real installation will work, and which values to set. Without a probe, it writes nothing
-//! and makes no billed call.
+//! `imm-operator doctor`: says whether a real installation will work, and which values to set. Without a probe, it
+//! writes nothing and makes no billed call.
 
 mod access_log;
 mod args;

@@ -56,8 +56,8 @@ pub(super) async fn put_back(
     }
 }
 
-/// Puts the policy from before back if the live one is the probe's, and reads it to be sure. `unseen` says whether a write
-/// of the probe can be in effect without being shown. Credentials that the cloud rejects are obtained again.
+/// Puts the policy from before back if the live one is the probe's, and reads it to be sure. `unseen` says whether a
+/// write of the probe can be in effect without being shown. Credentials that the cloud rejects are obtained again.
 pub async fn restore(
     cloud: &Cloud,
     bucket: &BucketPlace,

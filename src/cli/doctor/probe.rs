@@ -1,5 +1,5 @@
-//! Runs a probe: writes statements into the policy of a bucket that is named for it, makes billed calls, and puts the policy back,
-//! also after Ctrl-C and after a failure. No call changes Block Public Access, RAM, or who pays.
+//! Runs a probe: writes statements into the policy of a bucket that is named for it, makes billed calls, and puts the
+//! policy back, also after Ctrl-C and after a failure. No call changes Block Public Access, RAM, or who pays.
 
 use std::time::Duration;
 

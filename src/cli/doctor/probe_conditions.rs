@@ -87,7 +87,8 @@ fn bucket_of(flag: &'static str, name: &str, region: &str) -> Result<BucketPlace
     BucketPlace::new(name, region).map_err(|source| DoctorError::Flag { flag, source })
 }
 
-/// Refuses a bucket that the grant or a grant of the cluster names. If the cluster does not answer, the caller repeats the name.
+/// Refuses a bucket that the grant or a grant of the cluster names. If the cluster does not answer, the caller
+/// repeats the name.
 async fn check_unused(
     collector: &Collector<'_>,
     bucket: &str,

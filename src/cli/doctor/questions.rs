@@ -88,7 +88,8 @@ async fn other_account(
     if caller.is_none() || owner.is_none() || caller == owner {
         return Ok(None);
     }
-    // A session of the operator would be for this bucket too: the policy of another one would refuse the read before OSS looks.
+    // A session of the operator would be for this bucket too: the policy of another one would refuse the read before
+    // OSS looks.
     let scope = SessionScope::Bucket(bucket.name().to_owned());
     let subject = (namespace.as_str(), *stored);
     let (_, keys) = collector

@@ -41,8 +41,8 @@ pub(super) async fn read_back(
     Ok(found)
 }
 
-/// Reads the policy until the same one of two that were written at once is live often enough in a row, or was read too often.
-/// Returns which one, if one is.
+/// Reads the policy until the same one of two that were written at once is live often enough in a row, or was read
+/// too often. Returns which one, if one is.
 ///
 /// # Errors
 /// Returns that the probe was stopped before, or why there are no credentials.

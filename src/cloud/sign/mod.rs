@@ -1,8 +1,8 @@
 //! Request signatures, as pure functions of request, credentials and time.
 //!
 //! Written by hand: the crate `reqsign-aliyun-oss` signs for OSS only, not for IMM and STS, and its clock cannot be set,
-//! while a policy write is dated `signed_at`. `tests/signing.rs` compares the signatures with vectors made by the official
-//! SDKs and with that crate.
+//! while a policy write is dated `signed_at`. `tests/signing.rs` compares the signatures with vectors made by the
+//! official SDKs and with that crate.
 
 pub mod acs3;
 pub mod oss_v4;

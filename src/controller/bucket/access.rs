@@ -1,5 +1,6 @@
-//! The credentials of a set: whether its grants may use the identity, and the credentials for its calls. An identity that
-//! owns nothing and has not read the policy yet is probed before the worker of the bucket makes calls for it, see `probe`.
+//! The credentials of a grant set: whether its grants may use the identity, and the credentials for its calls. An
+//! identity that owns nothing and has not read the policy yet is probed before the worker of the bucket makes calls
+//! for it, see `probe`.
 
 use std::sync::Arc;
 
@@ -22,9 +23,9 @@ pub(super) async fn denial(set: &GrantSet<'_>, work: &GrantWork) -> Option<Grant
     allowed.err().map(refusal_state)
 }
 
-/// Returns the credentials for the grants that nothing is decided about. A refusal sets the outcome of the grants that can make no
-/// call: while the reference is closed, the last credentials that worked are used, only to remove the statements of deleted
-/// grants.
+/// Returns the credentials for the grants that nothing is decided about. A refusal sets the outcome of the grants
+/// that can make no call: while the reference is closed, the last credentials that worked are used, only to remove
+/// the statements of deleted grants.
 ///
 /// # Errors
 /// Returns why no call is possible.

@@ -1,6 +1,6 @@
-//! Converges the policy to the plan, in rounds. A round plans from the policy that was read; if the plan changes something,
-//! the write is carried out (see `write`), and the next round plans from what was read after it. A round without a change
-//! ends the rounds.
+//! Converges the policy to the plan, in rounds. A round plans from the policy that was read; if the plan changes
+//! something, the write is carried out (see `write`), and the next round plans from what was read after it. A round
+//! without a change ends the rounds.
 
 use std::time::Duration;
 

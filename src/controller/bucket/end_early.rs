@@ -1,5 +1,5 @@
-//! Ends a reconcile of a set that cannot go on: forgets rejected credentials, releases deleted grants of a bucket that is
-//! gone, and writes the cause to the other grants.
+//! Ends a reconcile of a grant set that cannot go on: forgets rejected credentials, releases deleted grants of a
+//! bucket that is gone, and writes the cause to the other grants.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::core::grant::{
     status_without_plan, without_unaffected,
 };
 
-/// Ends the reconcile. The first expiry of an STS session is retried without a status write. Returns the time until the next
-/// reconcile.
+/// Ends the reconcile. The first expiry of an STS session is retried without a status write. Returns the time until
+/// the next reconcile.
 pub(super) async fn end_early(
     set: &GrantSet<'_>,
     batch: Vec<GrantWork>,
@@ -57,9 +57,9 @@ async fn write_state(set: &GrantSet<'_>, mut work: GrantWork, state: &GrantState
     stored
 }
 
-/// Takes back what was stored for a write that was not sent, or that OSS has rejected, in the ledger as it is stored now: a
-/// user may have edited the grant in the meantime, so that its status cannot be stored with the version on which the write
-/// was planned. Nothing depends on the result: an entry that stays claims nothing and expires.
+/// Takes back what was stored for a write that was not sent, or that OSS has rejected, in the ledger as it is stored
+/// now: a user may have edited the grant in the meantime, so that its status cannot be stored with the version on
+/// which the write was planned. Nothing depends on the result: an entry that stays claims nothing and expires.
 async fn roll_back(set: &GrantSet<'_>, work: &GrantWork) {
     for _ in 0..ROLL_BACKS {
         let key = &work.grant.key;

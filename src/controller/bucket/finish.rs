@@ -1,5 +1,5 @@
-//! Ends a reconcile whose plan changes nothing: writes the statuses, publishes the events, and releases deleted grants that
-//! own nothing.
+//! Ends a reconcile whose plan changes nothing: writes the statuses, publishes the events, and releases deleted
+//! grants that own nothing.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ async fn with_previews(
     finished
 }
 
-/// Finishes the grants in the order in which their ledgers may be stored. Returns the time until the statements of a grant may
-/// be restored.
+/// Finishes the grants in the order in which their ledgers may be stored. Returns the time until the statements of a
+/// grant may be restored.
 async fn finish_grants(
     set: &GrantSet<'_>,
     finished: Vec<FinishedGrant>,

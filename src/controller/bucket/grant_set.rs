@@ -1,6 +1,6 @@
-//! A grant set during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object of a grant: its
-//! status, with one event per change of state, and its finalizer. A grant that was deleted without its finalizer has its
-//! status in memory instead.
+//! A grant set during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object
+//! of a grant: its status, with one event per change of state, and its finalizer. A grant that was deleted without
+//! its finalizer has its status in memory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -128,8 +128,8 @@ pub(super) async fn write_status(context: &Context, grant: &mut GrantObject, sta
     true
 }
 
-/// Removes the finalizer of a grant that owns nothing any more, and says which access remains. `false` when a write failed
-/// and the release has to be retried.
+/// Removes the finalizer of a grant that owns nothing any more, and says which access remains. `false` when a write
+/// failed and the release has to be retried.
 pub(super) async fn release(context: &Context, mut grant: GrantObject, residual: usize) -> bool {
     for event in access_remains(residual, grant.only_stored.unverified) {
         publish_grant_event(context, &grant, event).await;

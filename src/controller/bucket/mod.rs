@@ -75,8 +75,8 @@ pub async fn reconcile(context: &Context, bucket: &Arc<str>) -> Action {
     cache.end(unusable.min(sets))
 }
 
-/// Returns the grants to reconcile: those that are listed, without the ones that are released, and those that were deleted
-/// without their finalizer, until they own nothing.
+/// Returns the grants to reconcile: those that are listed, without the ones that are released, and those that were
+/// deleted without their finalizer, until they own nothing.
 fn with_leaving_grants(
     context: &Context,
     bucket: &str,

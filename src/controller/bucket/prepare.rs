@@ -1,6 +1,6 @@
-//! Prepares the grants of a set: releases those that keep their statements or own nothing, validates the others without a
-//! cloud call, obtains the credentials, reads what has to be known about the bucket, and adds the finalizer before the first
-//! write.
+//! Prepares the grants of a grant set: releases those that keep their statements or own nothing, validates the others
+//! without a cloud call, obtains the credentials, reads what has to be known about the bucket, and adds the finalizer
+//! before the first write.
 
 use futures::future::OptionFuture;
 
@@ -109,8 +109,8 @@ async fn read_bucket_facts(
     Ok(cache.facts_read(needed, bucket, block.transpose()?))
 }
 
-/// Decides what each grant wants, and adds the finalizer to those that are enforced. Returns `false` when one could not be
-/// added: the grant is carried, and the set retries.
+/// Decides what each grant wants, and adds the finalizer to those that are enforced. Returns `false` when one could
+/// not be added: the grant is carried, and the set retries.
 async fn enforce(
     set: &GrantSet<'_>,
     batch: &mut [GrantWork],

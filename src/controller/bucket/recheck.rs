@@ -1,5 +1,5 @@
-//! What is checked again between the first read of the policy and its write: the reference of the credentials, the rules, and
-//! the owner of the bucket.
+//! What is checked again between the first read of the policy and its write: the reference of the credentials, the
+//! rules, and the owner of the bucket.
 
 use super::access::{denial, request_credentials};
 use super::grant_set::GrantSet;

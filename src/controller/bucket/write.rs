@@ -1,5 +1,5 @@
-//! Carries out a plan: stores the ledgers, backs the policy up, reads the policy again, writes, and reads the result. Each
-//! step can find that the plan no longer holds, so that the next round plans again.
+//! Carries out a plan: stores the ledgers, backs the policy up, reads the policy again, writes, and reads the result.
+//! Each step can find that the plan no longer holds, so that the next round plans again.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -29,8 +29,8 @@ struct Attempt<'a> {
     read_at: Timestamp,
 }
 
-/// Carries out a plan that changes the policy. Returns the policy from which the next round plans; `None` if that is the same
-/// one.
+/// Carries out a plan that changes the policy. Returns the policy from which the next round plans; `None` if that is
+/// the same one.
 ///
 /// # Errors
 /// Returns why the write was not sent, or its error.
@@ -227,8 +227,8 @@ pub(super) async fn store_ledgers(
     complete
 }
 
-/// Logs a policy write with the grants that it is for; `answer` has the request id of OSS, or the error. A digest is empty where
-/// the bucket has no policy.
+/// Logs a policy write with the grants that it is for; `answer` has the request id of OSS, or the error. A digest is
+/// empty where the bucket has no policy.
 fn log_write(
     identity: &Identity,
     batch: &[GrantWork],

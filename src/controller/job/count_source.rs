@@ -21,8 +21,8 @@ use crate::core::job::{
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
 
-/// Counts the items once. `keys` are those of the source; a list of URIs, which needs none, is not counted. Breaks with the
-/// action for a job that has ended or has to count again, whose status is written.
+/// Counts the items once. `keys` are those of the source; a list of URIs, which needs none, is not counted. Breaks
+/// with the action for a job that has ended or has to count again, whose status is written.
 pub(super) async fn count_source(
     job: ValidJob<'_>,
     writer: &mut JobWriter,
@@ -160,8 +160,8 @@ async fn read_page_with_retries(
     }
 }
 
-/// Pins the source: reads the time of OSS's clock (the local clock if OSS sends none) and, for a manifest, its ETag. Stores
-/// nothing.
+/// Pins the source: reads the time of OSS's clock (the local clock if OSS sends none) and, for a manifest, its ETag.
+/// Stores nothing.
 ///
 /// # Errors
 /// Returns the error of OSS.

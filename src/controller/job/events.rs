@@ -1,5 +1,5 @@
-//! What follows from the events of a run: answers of IMM, pages of the source, limits of the project, and results of stores.
-//! The calls that end with these events start in `run.rs`.
+//! What follows from the events of a run: answers of IMM, pages of the source, limits of the project, and results of
+//! stores. The calls that end with these events start in `run.rs`.
 
 use std::sync::Arc;
 
@@ -96,16 +96,16 @@ fn handle_limits(
     }
 }
 
-/// Returns the end of the run if the project uses another service role than the grant names. `None` when the roles match or
-/// the role is unknown.
+/// Returns the end of the run if the project uses another service role than the grant names. `None` when the roles
+/// match or the role is unknown.
 pub(super) fn check_service_role(run: &JobRun<'_>) -> Option<StopReason> {
     let granted = &run.input.grant.as_ref()?.grantee.role_name;
     let role = run.input.limiter.service_role()?;
     other_service_role(&run.spec.project, granted, &role).map(StopReason::Finished)
 }
 
-/// Returns why the run stops after a call with these credentials, and keeps them if they were rejected. Only the first such call
-/// counts.
+/// Returns why the run stops after a call with these credentials, and keeps them if they were rejected. Only the
+/// first such call counts.
 fn stop_with(run: &mut JobRun<'_>, reason: StopReason, keys: Arc<AccessKeys>) -> StopReason {
     if let StopReason::CredentialsRejected(_) = reason {
         run.rejected_keys.get_or_insert(keys);

@@ -155,8 +155,9 @@ impl ValidJob<'_> {
     }
 
     /// Returns the owner of the bucket that the operator's own identity is about to read for the job, if the rules allow
-    /// it; `None` when the source is read with other credentials, whose owner needs no protection from the job. A rule can
-    /// allow the account of the project, so the scoring credentials are obtained first, which proves that account.
+    /// it; `None` when the source is read with other credentials, whose owner needs no protection from the job. A
+    /// rule can allow the account of the project, so the scoring credentials are obtained first, which proves that
+    /// account.
     ///
     /// # Errors
     /// Returns the phase to report when the owner is not allowed or cannot be read.

@@ -120,7 +120,8 @@ impl<'a> JobRun<'a> {
         self.started_at.elapsed()
     }
 
-    /// Returns the state of the job. What else the run holds, such as its place in the queue of the rate limiter, is free then.
+    /// Returns the state of the job. What else the run holds, such as its place in the queue of the rate limiter, is
+    /// free then.
     pub(super) fn into_state(self) -> (JobWriter, JobSpec, Progress) {
         (self.writer, self.spec, self.progress)
     }

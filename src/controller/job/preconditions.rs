@@ -23,8 +23,8 @@ use crate::core::job::{
 };
 use crate::runtime::queue::Action;
 
-/// Checks whether a job may run. Continues with its grant, if it references one, and with its progress, if an earlier process
-/// has left some; breaks with the action for a job that has ended or has to wait, whose status is written.
+/// Checks whether a job may run. Continues with its grant, if it references one, and with its progress, if an earlier
+/// process has left some; breaks with the action for a job that has ended or has to wait, whose status is written.
 pub(super) async fn check_preconditions(
     context: &Context,
     writer: &mut JobWriter,
@@ -82,7 +82,8 @@ pub(super) async fn check_preconditions(
     Break(Box::pin(wait(context, writer, spec, message, until)).await)
 }
 
-/// Reports the requests and results of a run that ended in a crash, and returns its progress. `None` if there was no such run.
+/// Reports the requests and results of a run that ended in a crash, and returns its progress. `None` if there was no
+/// such run.
 async fn recover(
     context: &Context,
     writer: &mut JobWriter,

@@ -147,8 +147,8 @@ async fn take_slot<'a>(
     Break(block(context, writer, Phase::Queued(limit)).await)
 }
 
-/// Starts the time of a resumed job now, even if its first page cannot be read. Stored before the progress is loaded, which
-/// may be that of a status that another writer has replaced.
+/// Starts the time of a resumed job now, even if its first page cannot be read. Stored before the progress is loaded,
+/// which may be that of a status that another writer has replaced.
 async fn start_again(context: &Context, writer: &mut JobWriter) -> ControlFlow<Action> {
     writer.persist(context, None, &Phase::Scoring(0)).await.or_retry()
 }

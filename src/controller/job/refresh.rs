@@ -113,8 +113,8 @@ enum Stores {
 }
 
 /// Awaits a read, and meanwhile handles the events of the calls in flight: one of them can occupy the part of the memory
-/// budget that the read waits for. Their results are stored when that is due, unless stores wait: a crash repeats the calls
-/// whose results are not stored. Nothing is sent or reserved until the read is done.
+/// budget that the read waits for. Their results are stored when that is due, unless stores wait: a crash repeats the
+/// calls whose results are not stored. Nothing is sent or reserved until the read is done.
 ///
 /// # Errors
 /// Returns why the run has to stop.

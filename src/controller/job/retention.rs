@@ -69,8 +69,8 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
     after_end(stored, &job, context.ports.now())
 }
 
-/// Deletes all reports of a job, including a report that was stored after the last status, and counted ones that have lost
-/// their labels.
+/// Deletes all reports of a job, including a report that was stored after the last status, and counted ones that have
+/// lost their labels.
 ///
 /// # Errors
 /// Returns the error of the API server, or `Conflict` when a deleted report is still listed, because it has a

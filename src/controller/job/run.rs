@@ -9,8 +9,8 @@
 //! run ends, no call is in flight and every answer is recorded; `finish` stores the answers that the run has not
 //! stored.
 //!
-//! The [`StopReason`] of a run decides what follows, in `core/job/run_end.rs`: `AwaitChange` after a shutdown, a deletion,
-//! or with an exhausted budget that suspends the job; `Requeue` after every reason that may pass.
+//! The [`StopReason`] of a run decides what follows, in `core/job/run_end.rs`: `AwaitChange` after a shutdown, a
+//! deletion, or with an exhausted budget that suspends the job; `Requeue` after every reason that may pass.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +88,8 @@ async fn event_loop<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> StopReas
     }
 }
 
-/// Refreshes the object and the grant, stores, and reads the limits of the project, each if it is due. Decides whether the run
-/// may take its next step.
+/// Refreshes the object and the grant, stores, and reads the limits of the project, each if it is due. Decides
+/// whether the run may take its next step.
 async fn prepare_step<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> BeforeStep {
     if !run.stores.is_under_way()
         && run.refreshes.is_due(run.elapsed())

@@ -1,4 +1,5 @@
-//! What a report shows of an answer whose content does not matter: status, code and format. No text of a service is in it.
+//! What a report shows of an answer whose content does not matter: status, code and format. No text of a service is
+//! in it.
 
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::refusal::RefusedBy;
@@ -68,8 +69,8 @@ pub(super) fn shown_with_format(answer: &Answered) -> String {
 }
 
 impl AnswerHead {
-    /// Returns status, code, the side that refused the call, and `EC`. The request id is left out: the same call has another
-    /// one each time.
+    /// Returns status, code, the side that refused the call, and `EC`. The request id is left out: the same call has
+    /// another one each time.
     pub(super) fn describe(&self) -> String {
         let mut text = self.status.to_string();
         if let Some(error) = &self.error {

@@ -74,7 +74,8 @@ pub struct Setting {
     pub setting: &'static str,
     /// Value to set.
     pub value: String,
-    /// Whether something that was seen decides it; otherwise it is the value of the documentation, or the one in the object.
+    /// Whether something that was seen decides it; otherwise it is the value of the documentation, or the one in the
+    /// object.
     pub confirmed: bool,
     /// Why.
     pub why: String,

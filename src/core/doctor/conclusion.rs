@@ -36,8 +36,9 @@ pub(super) fn conclude(facts: &Facts) -> Vec<Setting> {
     settings
 }
 
-/// The grantee that a probe has found to work, or not. The probe bucket can have another Block Public Access than the bucket
-/// of the grant, so a rejection there, and an acceptance, say nothing else about the grant than what OSS counts as public.
+/// The grantee that a probe has found to work, or not. The probe bucket can have another Block Public Access than the
+/// bucket of the grant, so a rejection there, and an acceptance, say nothing else about the grant than what OSS
+/// counts as public.
 fn by_probe(facts: &Facts, grant: &GrantFacts) -> Option<Setting> {
     let found = &facts.probe.as_ref()?.findings;
     let open = is_open(policy_view(grant, None).block);

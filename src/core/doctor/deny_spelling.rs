@@ -1,6 +1,7 @@
-//! The question of whether a Deny matches although its action is spelled in another way: in lower case, or with a `?`. A Deny in
-//! the documented spelling comes first: only if that one denies access, a score beside another one says something. After each
-//! Deny that matched, access must be back before the next one is written, or the earlier one could get the credit.
+//! The question of whether a Deny matches although its action is spelled in another way: in lower case, or with a
+//! `?`. A Deny in the documented spelling comes first: only if that one denies access, a score beside another one
+//! says something. After each Deny that matched, access must be back before the next one is written, or the earlier
+//! one could get the credit.
 
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ pub(super) struct DenyProbe {
 }
 
 impl DenyProbe {
-    /// Starts with the grantee of a score. The first score beside a Deny follows after twice the time that access took to begin.
+    /// Starts with the grantee of a score. The first score beside a Deny follows after twice the time that access
+    /// took to begin.
     pub(super) fn after(lag_millis: u64, grantee: &Grantee) -> Self {
         let lag = Duration::from_millis(lag_millis);
         let mut probe = Self {
@@ -220,8 +222,8 @@ mod tests {
     use crate::api::PrincipalForm;
     use crate::core::error::CloudErrorKind;
 
-    /// Plays a cloud: whether a Deny of a spelling matches, and how long each Deny outlasts its removal. Returns the findings and
-    /// the calls.
+    /// Plays a cloud: whether a Deny of a spelling matches, and how long each Deny outlasts its removal. Returns the
+    /// findings and the calls.
     fn play(matches: impl Fn(&str) -> bool, begins: u64, outlasts: u64) -> DenyProbe {
         let grantee = Grantee {
             account_uid: "12345".to_owned(),

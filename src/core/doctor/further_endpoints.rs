@@ -1,5 +1,5 @@
-//! Checks of the endpoints beside those of OSS, IMM and STS that every run uses: one line for each that works, so that the report
-//! stays short.
+//! Checks of the endpoints beside those of OSS, IMM and STS that every run uses: one line for each that works, so
+//! that the report stays short.
 
 use super::network::{checks_of, host_of};
 use super::signature_answers::DATE_TOLERANCE;

@@ -1,5 +1,5 @@
-//! Whether the keys of a listing are those of the objects: the operator lists them percent-encoded, because XML cannot contain
-//! every character, and a listing without that encoding has most of them as they are.
+//! Whether the keys of a listing are those of the objects: the operator lists them percent-encoded, because XML
+//! cannot contain every character, and a listing without that encoding has most of them as they are.
 
 use crate::core::error::CloudError;
 
@@ -50,8 +50,9 @@ fn fits_xml(key: &str) -> bool {
 }
 
 impl KeyComparison {
-    /// Compares the keys of two pages of the same objects: as they come out of the encoding, and as they were listed without one.
-    /// A key that is not UTF-8 is `None`. Spaces at the ends of a text are not compared, because a reader of XML may drop them.
+    /// Compares the keys of two pages of the same objects: as they come out of the encoding, and as they were listed
+    /// without one. A key that is not UTF-8 is `None`. Spaces at the ends of a text are not compared, because a
+    /// reader of XML may drop them.
     pub fn of<'a>(decoded: impl Iterator<Item = Option<&'a str>>, plain: &[String]) -> Self {
         let mut found = Self::default();
         let mut seen = [false; KINDS.len()];

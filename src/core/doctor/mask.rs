@@ -17,8 +17,8 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Collects account numbers, buckets, keys, projects, the names of Secrets and ServiceAccounts, and hosts and addresses
-    /// of a private network.
+    /// Collects account numbers, buckets, keys, projects, the names of Secrets and ServiceAccounts, and hosts and
+    /// addresses of a private network.
     pub fn of(facts: &Facts) -> Self {
         let mut mask = Self::default();
         for endpoint in &facts.endpoints {
@@ -165,8 +165,8 @@ impl Mask {
         }
     }
 
-    /// Replaces all names, the longest first, and every other long number. A name that is also a word of many sentences, such as
-    /// a prefix of one letter, is replaced only where the report writes a name.
+    /// Replaces all names, the longest first, and every other long number. A name that is also a word of many
+    /// sentences, such as a prefix of one letter, is replaced only where the report writes a name.
     pub fn apply(&self, text: &str) -> String {
         let mut names: Vec<(&String, &String)> = self.names.iter().collect();
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));

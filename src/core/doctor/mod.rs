@@ -1,5 +1,5 @@
-//! What `imm-operator doctor` says about an installation: from what was seen to one line for each check, and to the values
-//! to set. Nothing here calls anything.
+//! What `imm-operator doctor` says about an installation: from what was seen to one line for each check, and to the
+//! values to set. Nothing here calls anything.
 
 mod access_log;
 mod advice;

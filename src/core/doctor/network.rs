@@ -18,8 +18,8 @@ pub(super) fn host_of(url: &str) -> &str {
     authority.rsplit('@').next().unwrap_or_default()
 }
 
-/// Four checks for each endpoint of OSS, IMM and STS that every run uses. `imm` is the offset of the clock from which IMM was seen
-/// to reject calls.
+/// Four checks for each endpoint of OSS, IMM and STS that every run uses. `imm` is the offset of the clock from which
+/// IMM was seen to reject calls.
 pub(super) fn endpoint_checks(endpoints: &[EndpointFacts], imm: Option<SignedDuration>) -> Vec<Check> {
     let main = endpoints.iter().filter(|endpoint| !endpoint.service.is_further());
     let checks = main.flat_map(|endpoint| {

@@ -1,5 +1,5 @@
-//! The policies that a probe writes: a statement for a grantee beside those from before, with conditions or a second one if a
-//! question needs that.
+//! The policies that a probe writes: a statement for a grantee beside those from before, with conditions or a second
+//! one if a question needs that.
 
 use serde_json::{Value, json};
 
@@ -19,8 +19,8 @@ pub enum PolicyVariant {
     WithConditions,
 }
 
-/// Returns the policy of a probe for the objects with these prefixes in a bucket of an owner; `None` if the policy from before
-/// cannot be edited, both do not fit into one policy, or a statement is longer than OSS accepts.
+/// Returns the policy of a probe for the objects with these prefixes in a bucket of an owner; `None` if the policy
+/// from before cannot be edited, both do not fit into one policy, or a statement is longer than OSS accepts.
 pub fn own_policy(
     before: Option<&String>,
     (bucket, owner): (&str, &str),
@@ -55,8 +55,8 @@ fn as_deny(allow: &str, action: &str) -> Option<String> {
     Some(statement.to_string())
 }
 
-/// Returns the text of a statement with conditions. By the documentation a range of /8 makes it non-public; the other condition
-/// must accompany it.
+/// Returns the text of a statement with conditions. By the documentation a range of /8 makes it non-public; the other
+/// condition must accompany it.
 fn with_conditions(allow: &str) -> Option<String> {
     let mut statement: Value = serde_json::from_str(allow).ok()?;
     // All addresses of IPv4 from which a host can send.

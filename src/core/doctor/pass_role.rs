@@ -1,5 +1,5 @@
-//! The questions about the `ram:PassRole` statement of Alibaba Cloud's procedure: does OSS count it as public, and does IMM need
-//! it? It is written only where the caller has allowed a public statement.
+//! The questions about the `ram:PassRole` statement of Alibaba Cloud's procedure: does OSS count it as public, and
+//! does IMM need it? It is written only where the caller has allowed a public statement.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Questions about the cloud that reads answer, without a write and without a billed call. Each has one line of the report; an
-//! answer is ok whatever it is, unless objects would not be found because of it.
+//! Questions about the cloud that reads answer, without a write and without a billed call. Each has one line of the
+//! report; an answer is ok whatever it is, unless objects would not be found because of it.
 
 use super::answer_head::{AnswerFormat, AnswerHead, Answered, shown, shown_with_format};
 use super::check::Check;

@@ -120,8 +120,8 @@ impl TwoReads {
         self.in_a_row >= IN_A_ROW || self.all >= MOST
     }
 
-    /// Which policy is live; `None` if too few reads in a row showed the same one: an earlier read may have come from a server
-    /// that does not know the later write yet.
+    /// Which policy is live; `None` if too few reads in a row showed the same one: an earlier read may have come from
+    /// a server that does not know the later write yet.
     pub fn live(&self) -> Option<usize> {
         self.shown.filter(|_| self.in_a_row >= IN_A_ROW)
     }

@@ -63,8 +63,8 @@ impl PreImage {
             .is_some_and(|at| now < time::after(at, UNCERTAIN_FOR))
     }
 
-    /// Decides by the live policy. Its own are the bytes that the probe has written, and statements below its prefix only: OSS may
-    /// return an unusual policy in another form than it was written in.
+    /// Decides by the live policy. Its own are the bytes that the probe has written, and statements below its prefix
+    /// only: OSS may return an unusual policy in another form than it was written in.
     pub fn restoration(&self, live: Option<&[u8]>) -> Restoration {
         if live == self.before.as_deref().map(str::as_bytes) {
             return Restoration::Nothing;
@@ -83,8 +83,8 @@ impl PreImage {
         }
     }
 
-    /// Whether all that a policy is about is below the prefix of the probe. Without a statement it is about nothing, and the
-    /// probe's own only if the probe has written such a policy.
+    /// Whether all that a policy is about is below the prefix of the probe. Without a statement it is about nothing,
+    /// and the probe's own only if the probe has written such a policy.
     fn is_below(&self, prefix: &str, live: &[u8]) -> bool {
         let Some(live) = statements(live) else {
             return false;

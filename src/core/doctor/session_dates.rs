@@ -1,5 +1,5 @@
-//! For which dates OSS accepts a session that has just been opened. The operator dates a policy write ten minutes back, so that a
-//! session would be used for a time before it was issued.
+//! For which dates OSS accepts a session that has just been opened. The operator dates a policy write ten minutes
+//! back, so that a session would be used for a time before it was issued.
 
 use super::answer_head::{Answered, shown};
 use super::check::Check;

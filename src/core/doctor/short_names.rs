@@ -1,4 +1,5 @@
-//! Names of one or two characters in a report: spelled as a word of its sentences, they are told apart by what stands before them.
+//! Names of one or two characters in a report: spelled as a word of its sentences, they are told apart by what stands
+//! before them.
 
 /// Words of one or two letters in the sentences of a report.
 const SHORT_WORDS: [&str; 34] = [

@@ -6,8 +6,8 @@ use super::answer_head::{Answered, shown_with_format};
 use super::check::Check;
 use crate::core::error::CloudErrorKind;
 
-/// How far the date of a request may be off, by the documentation. OSS, IMM and STS accept 15 minutes; policy writes are dated by
-/// the clock of OSS.
+/// How far the date of a request may be off, by the documentation. OSS, IMM and STS accept 15 minutes; policy writes
+/// are dated by the clock of OSS.
 pub const DATE_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
 /// How long ago a call is dated that should be accepted, and one that should not.
 pub const CALL_DATES: [SignedDuration; 2] = [SignedDuration::from_mins(14), SignedDuration::from_mins(16)];

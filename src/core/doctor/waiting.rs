@@ -6,8 +6,8 @@ use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::job::names_caller;
 use crate::core::refusal::RefusedBy;
 
-/// How long a change of access is waited for after a write. Only after that is a policy taken for one that has no effect: what
-/// is written next could otherwise get the credit for it.
+/// How long a change of access is waited for after a write. Only after that is a policy taken for one that has no
+/// effect: what is written next could otherwise get the credit for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 /// Pauses between the calls, and until when after the write: first short, then long ones. The last call is at the end.
 const SHORT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));

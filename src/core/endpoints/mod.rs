@@ -1,5 +1,5 @@
-//! Endpoints of the services: which address is used for which region. Only the operator's flags and environment decide; no
-//! resource can.
+//! Endpoints of the services: which address is used for which region. Only the operator's flags and environment
+//! decide; no resource can.
 
 mod address;
 mod region;

@@ -1,5 +1,6 @@
 //! The region that the operator itself runs in. Internal names of the cloud's services resolve in one region only, so it
-//! is asked for only when such a name is used. It can be a finance region: buckets and projects are in other regions then.
+//! is asked for only when such a name is used. It can be a finance region: buckets and projects are in other regions
+//! then.
 
 use super::EndpointError;
 use crate::core::validate::check_region_id;
@@ -18,8 +19,8 @@ pub struct RegionSources {
 impl RegionSources {
     /// Returns the region that the first source names. `None` without a source.
     ///
-    /// A label is set for all clouds and is no statement about this one: a value that is no region of Alibaba Cloud counts
-    /// as absent.
+    /// A label is set for all clouds and is no statement about this one: a value that is no region of Alibaba Cloud
+    /// counts as absent.
     ///
     /// # Errors
     /// The name of the source whose value is not a region.

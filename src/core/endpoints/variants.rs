@@ -32,8 +32,8 @@ const NAMES: &[&[(&str, &str)]] = &[
     ],
 ];
 
-/// Returns the names of the service that a URL names, with the scheme and the port of the URL. Empty if the URL has none of
-/// Alibaba Cloud's own names: a proxy or an emulator has no other name.
+/// Returns the names of the service that a URL names, with the scheme and the port of the URL. Empty if the URL has
+/// none of Alibaba Cloud's own names: a proxy or an emulator has no other name.
 pub fn variants_of(url: &str, region: &str) -> Vec<EndpointVariant> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Vec::new();

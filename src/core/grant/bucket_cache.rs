@@ -16,8 +16,8 @@ use crate::core::requeue::{Action, short_backoff};
 
 /// Longest time until the next reconcile of a bucket.
 pub const RECHECK: Duration = Duration::from_secs(3600);
-/// How long the write history of a bucket without grants is kept: a grant that is recreated meanwhile must recognize a stale
-/// read.
+/// How long the write history of a bucket without grants is kept: a grant that is recreated meanwhile must recognize
+/// a stale read.
 const KEEP_HISTORY: Duration = Duration::from_secs(30);
 
 /// State of a bucket between reconciles.

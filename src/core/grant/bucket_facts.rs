@@ -32,8 +32,8 @@ pub struct NeededFacts {
     pub public_refused: bool,
 }
 
-/// Returns the facts that the grants need: each is read once per generation, and again only while the bucket does not match
-/// the spec or after OSS rejected a public policy (`public_refused`).
+/// Returns the facts that the grants need: each is read once per generation, and again only while the bucket does not
+/// match the spec or after OSS rejected a public policy (`public_refused`).
 pub fn needed_facts(batch: &[GrantWork], is_operator: bool, public_refused: bool) -> NeededFacts {
     let open = || batch.iter().filter(|work| work.decided.is_none());
     let active = || open().filter(|work| !work.grant.deleting).map(|work| &work.grant);
@@ -66,7 +66,8 @@ pub fn effective_block(read: PublicAccessBlock, public_refused: bool) -> PublicA
     }
 }
 
-/// Whether the owner and the region of the bucket have to be read for a grant, together with its first read of the policy.
+/// Whether the owner and the region of the bucket have to be read for a grant, together with its first read of the
+/// policy.
 pub fn needs_first_look(work: &GrantWork) -> bool {
     let grant = &work.grant;
     let new = grant.status.observed_generation != Some(grant.generation);
@@ -85,8 +86,8 @@ fn bucket_mismatch(grant: &GrantObject, observed: &ObservedBucket, is_operator: 
     }
 }
 
-/// Records the owner that was read right before a write. Returns `false` when a grant names another one, so that a new plan
-/// is needed.
+/// Records the owner that was read right before a write. Returns `false` when a grant names another one, so that a
+/// new plan is needed.
 pub fn verify_bucket(batch: &mut [GrantWork], observed: &ObservedBucket, is_operator: bool) -> bool {
     let mut verified = true;
     for work in batch.iter_mut().filter(|work| work.decided.is_none()) {

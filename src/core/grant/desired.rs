@@ -84,8 +84,8 @@ impl PassRoleDecision {
     }
 }
 
-/// Decides about the `ram:PassRole` statement. Returns `None` when Block Public Access has to be read first: reading costs
-/// two calls, so a decision holds for its generation until OSS rejects a write.
+/// Decides about the `ram:PassRole` statement. Returns `None` when Block Public Access has to be read first: reading
+/// costs two calls, so a decision holds for its generation until OSS rejects a write.
 pub fn decide_pass_role(
     spec: &GrantSpec,
     generation: i64,

@@ -1,5 +1,5 @@
-//! Why a reconcile of a set ends before a plan shows that the policy is as desired: what its grants report, and when
-//! the set is reconciled again.
+//! Why a reconcile of a grant set ends before a plan shows that the policy is as desired: what its grants report, and
+//! when the grant set is reconciled again.
 
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ pub struct AfterEnd<'a> {
 }
 
 impl EarlyEnd {
-    /// Returns what follows for the grants that the end concerns, after `before` failures in a row without it and `failures`
-    /// with it.
+    /// Returns what follows for the grants that the end concerns, after `before` failures in a row without it and
+    /// `failures` with it.
     pub fn after<'a>(&self, batch: &[GrantWork], before: u32, failures: u32, seed: &'a str) -> AfterEnd<'a> {
         let failed = self.failed_call().filter(|_| !batch.is_empty());
         let silent = batch.is_empty() || self.is_first_expiry(before);
@@ -147,8 +147,8 @@ impl EarlyEnd {
         }
     }
 
-    /// Whether an STS session expired early, after `failures` failures. It is requested again, or read again from its source:
-    /// the statuses report the error only if that fails too.
+    /// Whether an STS session expired early, after `failures` failures. It is requested again, or read again from its
+    /// source: the statuses report the error only if that fails too.
     fn is_first_expiry(&self, failures: u32) -> bool {
         let expired = |error: &CloudError| error.kind == CloudErrorKind::CredentialsExpired;
         failures == 0 && self.failed_call().is_some_and(expired)

@@ -7,7 +7,8 @@ use crate::api::{BackupRef, Condition, EventReason, GrantCondition, GrantStatus}
 use crate::core::condition_builder::{counted, newly_stalled};
 use crate::core::event_content::EventContent;
 
-/// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires action.
+/// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires
+/// action.
 pub fn state_change(grant: &GrantObject, before: &GrantStatus) -> Option<EventContent> {
     // A deletion that is blocked is news, also for a grant that was stalled before.
     let deleted_since = grant.deleting && before.observed_generation != Some(grant.generation);

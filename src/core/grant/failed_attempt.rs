@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::requeue::exponential_backoff;
 
-/// Returns the delay before the next attempt after `failures` in a row, this one included. A failure that may pass is retried
-/// with a backoff, and not before the service asks for it; one that needs action waits for the next check, after `interval`.
+/// Returns the delay before the next attempt after `failures` in a row, this one included. A failure that may pass is
+/// retried with a backoff, and not before the service asks for it; one that needs action waits for the next check,
+/// after `interval`.
 pub fn retry_after_failure(error: &CloudError, failures: u32, interval: Duration, seed: &str) -> Duration {
     let least = |wait: Duration| error.retry_after.map_or(wait, |asked| asked.max(wait));
     let backoff = |cap: u64| {

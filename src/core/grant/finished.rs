@@ -1,5 +1,5 @@
-//! The grants at the end of a reconcile whose plan changes nothing: their final ledgers, previews and statuses, and the order
-//! in which these are stored.
+//! The grants at the end of a reconcile whose plan changes nothing: their final ledgers, previews and statuses, and
+//! the order in which these are stored.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::work::GrantWork;
 use super::{GrantInput, GrantState, drift, planned_change};
 use crate::api::{EntryState, GrantStatus, LedgerEntry, PlannedChange};
 
-/// Whether the plan moves a statement from one grant's ledger to another's: the entry is stored in both before it leaves the
-/// first.
+/// Whether the plan moves a statement from one grant's ledger to another's: the entry is stored in both before it
+/// leaves the first.
 pub fn transfers_ownership(batch: &[GrantWork], plan: &Plan) -> bool {
     // Fingerprints that are in `now` and not in `before`.
     fn new_entries<'a>(now: &'a [LedgerEntry], before: &'a [LedgerEntry]) -> impl Iterator<Item = &'a str> {
@@ -43,8 +43,8 @@ pub fn is_waiting(batch: &[GrantWork], plan: &Plan, view: PolicyView<'_>) -> boo
 pub struct FinishedGrant {
     /// The grant.
     pub work: GrantWork,
-    /// Whether its ledger loses an entry. It may belong to another grant only once the ledger of that grant is stored: the
-    /// others are stored first.
+    /// Whether its ledger loses an entry. It may belong to another grant only once the ledger of that grant is
+    /// stored: the others are stored first.
     pub loses: bool,
     /// The outcome of the plan.
     pub outcome: GrantOutcome,
@@ -65,8 +65,8 @@ impl FinishedGrant {
         }
     }
 
-    /// Plans what the grant at `index` of `members` would change: one in mode `Preview`, or one whose statements are missing.
-    /// Returns whether there was something to plan.
+    /// Plans what the grant at `index` of `members` would change: one in mode `Preview`, or one whose statements are
+    /// missing. Returns whether there was something to plan.
     pub fn plan_preview(&mut self, input: PlanInput<'_>, members: &mut [GrantInput], index: usize) -> bool {
         let Some(desired) = self
             .work
@@ -82,8 +82,8 @@ impl FinishedGrant {
         true
     }
 
-    /// Makes the planned ledger that of the grant. A write of an earlier reconcile may have taken effect after all: jobs wait
-    /// out the propagation delay as after any write.
+    /// Makes the planned ledger that of the grant. A write of an earlier reconcile may have taken effect after all:
+    /// jobs wait out the propagation delay as after any write.
     pub fn take_ledger(&mut self, now: Timestamp) {
         let landed = |e: &LedgerEntry| e.state == EntryState::Intended && !e.pre_existing;
         let before = &self.work.input.ledger;
@@ -137,7 +137,8 @@ impl StoreOrder {
         }
     }
 
-    /// Returns the next grant. One that loses an entry is left as it is when the ledger of another one could not be stored.
+    /// Returns the next grant. One that loses an entry is left as it is when the ledger of another one could not be
+    /// stored.
     pub fn next_grant(&mut self, now: Timestamp) -> Option<FinishedGrant> {
         let all_stored = self.all_stored;
         let grant = self.waiting.find(|grant| !grant.loses || all_stored)?;
@@ -146,7 +147,8 @@ impl StoreOrder {
         Some(grant)
     }
 
-    /// Records whether the ledger of a grant was stored. Nothing waits for a grant that is released or only loses entries.
+    /// Records whether the ledger of a grant was stored. Nothing waits for a grant that is released or only loses
+    /// entries.
     pub fn stored(&mut self, loses: bool, stored: bool) {
         self.all_stored &= stored || loses;
     }

@@ -1,5 +1,5 @@
-//! The first read of a bucket by an identity that has not proven that it can read the policy, a *probe*: for which grant it
-//! uses the identity, and what it may read.
+//! The first read of a bucket by an identity that has not proven that it can read the policy, a *probe*: for which
+//! grant it uses the identity, and what it may read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub struct ProbingGrant {
     pub uid: String,
     /// `None` if the stored spec cannot be decoded.
     spec: Option<GrantSpec>,
-    /// The ledger of a deleted grant, and its intended writes that have not taken effect; `None` if the grant is not being
-    /// deleted.
+    /// The ledger of a deleted grant, and its intended writes that have not taken effect; `None` if the grant is not
+    /// being deleted.
     removes: Option<(Vec<LedgerEntry>, BTreeSet<String>)>,
 }
 

@@ -1,5 +1,5 @@
-//! What is known about a set between its reconciles: when it is due, and what its calls have shown. A restart may lose all
-//! of it.
+//! What is known about a grant set between its reconciles: when it is due, and what its calls have shown. A restart
+//! may lose all of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,8 @@ pub struct GrantSetCache {
 }
 
 impl GrantSetCache {
-    /// Begins a reconcile. Returns the time left if the set is not due, and neither its grants nor the rules have changed.
+    /// Begins a reconcile. Returns the time left if the set is not due, and neither its grants nor the rules have
+    /// changed.
     pub fn begin(
         &mut self,
         grants: &[GrantObject],
@@ -92,8 +93,8 @@ impl GrantSetCache {
         None
     }
 
-    /// Ends a reconcile that is to be followed by one after `wait`. `all_stored` says whether the API server accepted all of
-    /// its writes. Returns the time until the next reconcile.
+    /// Ends a reconcile that is to be followed by one after `wait`. `all_stored` says whether the API server accepted
+    /// all of its writes. Returns the time until the next reconcile.
     pub fn end(&mut self, wait: Duration, all_stored: bool, seed: &str, now: Timestamp) -> Duration {
         self.failures = self.preparing_failed.unwrap_or(self.failures);
         let wait = self.retry_within.into_iter().fold(wait, Duration::min);
@@ -167,8 +168,8 @@ impl GrantSetCache {
         probed.policy.filter(|_| writes.is_fresh_read(probed.at, now))
     }
 
-    /// Returns the facts about the bucket that have to be read for the grants, and its owner and region if a probe has read
-    /// them, once.
+    /// Returns the facts about the bucket that have to be read for the grants, and its owner and region if a probe
+    /// has read them, once.
     pub fn needed_facts(
         &mut self,
         batch: &[GrantWork],

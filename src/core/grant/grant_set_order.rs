@@ -1,6 +1,6 @@
 //! The order in which the sets of a bucket are reconciled. Anybody can name any bucket in a grant, and read the policy of
-//! some: sets whose identity has not changed the policy of the bucket come last, in turns of their namespaces, and only for
-//! some seconds in one reconcile of the bucket.
+//! some: sets whose identity has not changed the policy of the bucket come last, in turns of their namespaces, and
+//! only for some seconds in one reconcile of the bucket.
 
 use std::collections::BTreeMap;
 
@@ -39,8 +39,8 @@ pub struct GrantSetRecord {
     pub reconciled_at: Option<Timestamp>,
 }
 
-/// Groups grants by identity and region. Those whose spec names no usable identity or bucket have no set, and are returned
-/// apart.
+/// Groups grants by identity and region. Those whose spec names no usable identity or bucket have no set, and are
+/// returned apart.
 pub fn grouped(grants: Vec<GrantObject>) -> (GrantSets, Vec<GrantObject>) {
     let (mut grant_sets, mut unusable) = (GrantSets::new(), Vec::new());
     for grant in grants {

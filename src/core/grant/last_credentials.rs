@@ -51,8 +51,8 @@ impl LastCredentials {
         }
     }
 
-    /// Sets the state of the grants that can make no call after a refusal. Returns the credentials for the others, which are
-    /// being deleted: the last ones that worked, if the reference can no longer be read.
+    /// Sets the state of the grants that can make no call after a refusal. Returns the credentials for the others,
+    /// which are being deleted: the last ones that worked, if the reference can no longer be read.
     pub fn instead_of(&self, batch: &mut [GrantWork], refusal: &CredentialRefusal) -> Option<AccessKeys> {
         let last_of = |work: &GrantWork| {
             let last = self.by_uid.get(&work.grant.uid)?;
@@ -71,8 +71,8 @@ impl LastCredentials {
         keys.cloned()
     }
 
-    /// Whether the bucket of these grants, which OSS does not find now, was read before: with `keys`, or with any credentials
-    /// if there are none now.
+    /// Whether the bucket of these grants, which OSS does not find now, was read before: with `keys`, or with any
+    /// credentials if there are none now.
     pub fn have_read(&self, leaving: &[&GrantWork], keys: Option<&AccessKeys>) -> bool {
         let last = leaving.iter().find_map(|work| self.by_uid.get(&work.grant.uid));
         last.is_some_and(|last| keys.is_none_or(|keys| keys.id == last.keys.id))

@@ -69,8 +69,8 @@ pub fn to_reconcile(listed: Vec<GrantObject>, leaving: Vec<GrantObject>) -> Vec<
     grants
 }
 
-/// Whether a status records no statement that the stored one does not: a reconcile that began before the deletion wants to
-/// add it, and memory is no ledger for that.
+/// Whether a status records no statement that the stored one does not: a reconcile that began before the deletion
+/// wants to add it, and memory is no ledger for that.
 pub fn records_nothing_new(stored: &GrantStatus, new: &GrantStatus) -> bool {
     let is_known = |new: &LedgerEntry| stored.owned.iter().any(|old| old.fingerprint == new.fingerprint);
     new.owned.iter().all(is_known)

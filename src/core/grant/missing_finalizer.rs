@@ -1,5 +1,5 @@
-//! Grants from which another writer removed the finalizer: what the patch that adds it again needs of them, and what follows
-//! from a patch that failed.
+//! Grants from which another writer removed the finalizer: what the patch that adds it again needs of them, and what
+//! follows from a patch that failed.
 
 use std::time::Duration;
 

@@ -184,8 +184,8 @@ pub struct GrantInput {
     pub ledger: Vec<LedgerEntry>,
     /// Number of entries that this version cannot verify: they need room in the stored ledger.
     pub unverified: usize,
-    /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they were never sent and have
-    /// expired.
+    /// Fingerprints of intended writes that have not taken effect: OSS has rejected them, or they were never sent and
+    /// have expired.
     pub unproven: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! When the grants of a set are reconciled again.
+//! When the grants of a grant set are reconciled again.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub const RECHECK_UNUSABLE: Duration = Duration::from_secs(600);
 /// Time until the next attempt to write what was held back, because OSS has rejected it together with other additions.
 pub const NEXT_ADDITION: Duration = Duration::from_secs(1);
 
-/// Returns the number of failures in a row, and the delay before the next attempt, after `before` failures and a reconcile
-/// that could not prepare all grants of a set.
+/// Returns the number of failures in a row, and the delay before the next attempt, after `before` failures and a
+/// reconcile that could not prepare all grants of a set.
 pub fn retry_preparation(before: u32, seed: &str) -> (u32, Duration) {
     let failures = before.saturating_add(1);
     (failures, requeue::short_backoff(failures, seed))
@@ -117,10 +117,10 @@ fn shortest_drift_interval(batch: &[GrantWork]) -> (Duration, &str) {
     (Duration::from_secs(seconds), seed)
 }
 
-/// Returns whether a drift check is due, and when the next one is. `due` is when it should be: `None` in the first reconcile
-/// of a process, which is no scheduled check, so that restarting a healthy operator writes no status. The first check of a
-/// process is spread over 10 to 100 % of the interval: all buckets are reconciled at start, and would otherwise be checked
-/// at the same time in every interval.
+/// Returns whether a drift check is due, and when the next one is. `due` is when it should be: `None` in the first
+/// reconcile of a process, which is no scheduled check, so that restarting a healthy operator writes no status. The
+/// first check of a process is spread over 10 to 100 % of the interval: all buckets are reconciled at start, and
+/// would otherwise be checked at the same time in every interval.
 pub fn drift_check(due: Option<Timestamp>, batch: &[GrantWork], now: Timestamp) -> (bool, Timestamp) {
     let after = |wait| time::after(now, time::signed(wait));
     match due {
@@ -164,8 +164,8 @@ pub struct ApiWrites {
 }
 
 impl ApiWrites {
-    /// Records whether all writes of a reconcile succeeded. Returns the time until the failed ones are tried again; `None`
-    /// when there are none.
+    /// Records whether all writes of a reconcile succeeded. Returns the time until the failed ones are tried again;
+    /// `None` when there are none.
     pub fn retry_after(&mut self, all_stored: bool, seed: &str) -> Option<Duration> {
         self.failures = if all_stored {
             0
@@ -178,8 +178,9 @@ impl ApiWrites {
 }
 
 /// Returns the time until the next reconcile of a set, at most `wait`: writes to the API server that failed are tried
-/// again after `retry`, but not before OSS asks for it (`asked`), because that calls OSS again; and a drift check is due at
-/// `next_check`. A check that is overdue could not be run, and is run by the next reconcile that reads the policy.
+/// again after `retry`, but not before OSS asks for it (`asked`), because that calls OSS again; and a drift check is
+/// due at `next_check`. A check that is overdue could not be run, and is run by the next reconcile that reads the
+/// policy.
 pub fn wait_of_set(
     wait: Duration,
     retry: Option<Duration>,

@@ -1,5 +1,5 @@
-//! A policy write that is about to be sent: the check of its document, the time with which it is signed, and what the copy
-//! of the policy and the audit trail say about it.
+//! A policy write that is about to be sent: the check of its document, the time with which it is signed, and what the
+//! copy of the policy and the audit trail say about it.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -74,7 +74,8 @@ pub fn is_effect_unknown(error: &CloudError) -> bool {
     error.kind == CloudErrorKind::BucketLocked
 }
 
-/// Whether a failed write certainly had no effect. `read` is the policy as it was looked up afterwards; `None` if that failed.
+/// Whether a failed write certainly had no effect. `read` is the policy as it was looked up afterwards; `None` if
+/// that failed.
 pub fn is_without_effect(error: &CloudError, before: Option<&[u8]>, read: Option<Option<&[u8]>>) -> bool {
     if is_effect_unknown(error) {
         read == Some(before)

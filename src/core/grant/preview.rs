@@ -73,7 +73,8 @@ pub fn planned_change(
     })
 }
 
-/// Returns the change that a grant would make if no other grant were in its bucket. `ledger` has the statements that it owns.
+/// Returns the change that a grant would make if no other grant were in its bucket. `ledger` has the statements that
+/// it owns.
 ///
 /// # Errors
 /// As for [`planned_change`].

@@ -1,5 +1,5 @@
-//! Who can read with a grant besides the sessions of the service role, and what OSS counts as public: the words for messages,
-//! events and `imm-operator plan`.
+//! Who can read with a grant besides the sessions of the service role, and what OSS counts as public: the words for
+//! messages, events and `imm-operator plan`.
 
 use super::PassRoleDecision;
 use crate::api::{GrantSpec, Grantee, PrincipalForm};
@@ -12,7 +12,8 @@ pub fn public_statement(pass_role: Option<PassRoleDecision>) -> Option<&'static 
     )
 }
 
-/// Says that OSS counts the whole policy as public although the `ram:PassRole` statement is not part of it, and what to do.
+/// Says that OSS counts the whole policy as public although the `ram:PassRole` statement is not part of it, and what
+/// to do.
 pub(super) fn public_policy(principal: PrincipalForm) -> String {
     let instead = way_around_public_access_block(principal);
     format!("OSS counts the policy as public after the last write: {instead}")

@@ -1,6 +1,6 @@
 //! The Ready condition of a grant: its reason, its message, and whether action is required. A message says what happened
-//! and what to do. It carries the cloud's error code and request id and which side refused, never its text, and changes only
-//! with the state, the code, that side, counts that are stored anyway, or the backoff level.
+//! and what to do. It carries the cloud's error code and request id and which side refused, never its text, and
+//! changes only with the state, the code, that side, counts that are stored anyway, or the backoff level.
 
 use super::reach::{public_policy, public_statement, way_around_public_access_block, whole_account};
 use super::state::{GrantState, Observation};

@@ -1,5 +1,5 @@
-//! Which grants add what OSS rejects. A policy is written as a whole, so that one statement that OSS does not accept would
-//! keep the changes of all other grants of the bucket from being written.
+//! Which grants add what OSS rejects. A policy is written as a whole, so that one statement that OSS does not accept
+//! would keep the changes of all other grants of the bucket from being written.
 
 use std::collections::BTreeMap;
 
@@ -33,9 +33,9 @@ struct Rejection {
 const RETRIES: usize = 4;
 
 impl RejectedAdditions {
-    /// Records that OSS rejected a write with the additions of `added`, while those of `held` had to wait. One grant waits
-    /// for the next check; several are tried again one at a time, unless that has led to nothing. If nothing was added, OSS
-    /// rejects any change, so that the additions that had to wait are not tried either.
+    /// Records that OSS rejected a write with the additions of `added`, while those of `held` had to wait. One grant
+    /// waits for the next check; several are tried again one at a time, unless that has led to nothing. If nothing
+    /// was added, OSS rejects any change, so that the additions that had to wait are not tried either.
     pub fn record(&mut self, added: &[&GrantObject], held: &[&GrantObject], error: &CloudError) {
         let concerned = if added.is_empty() { held } else { added };
         let several = added.len() > 1;
@@ -65,8 +65,8 @@ impl RejectedAdditions {
         self.fruitless = 0;
     }
 
-    /// Records that nothing could be written before the additions of `held`: the grants whose turn it was wait for the others.
-    /// Returns how often that happened in a row.
+    /// Records that nothing could be written before the additions of `held`: the grants whose turn it was wait for
+    /// the others. Returns how often that happened in a row.
     pub fn nothing_written(&mut self, held: &[&GrantObject], all: &[&GrantObject]) -> u32 {
         self.fruitless += 1;
         self.attempts += 1;
@@ -86,8 +86,8 @@ impl RejectedAdditions {
         self.by_uid.retain(|uid, _| is_there(uid));
     }
 
-    /// Tries the additions again whose last attempt was first: the cause may have been removed. Those of the last drift check
-    /// that are not tried yet count as well, for example because OSS cannot be reached.
+    /// Tries the additions again whose last attempt was first: the cause may have been removed. Those of the last
+    /// drift check that are not tried yet count as well, for example because OSS cannot be reached.
     pub fn retry_some(&mut self) {
         let rejected = self.by_uid.values_mut().filter(|r| r.error.is_some());
         let (waiting, mut parked): (Vec<_>, Vec<_>) = rejected.partition(|rejection| rejection.retry);
@@ -111,9 +111,9 @@ impl RejectedAdditions {
     }
 
     /// Returns for each grant of a plan whether its additions must not be part of the write. While something is rejected,
-    /// removals come first. Then come the additions that are tried again or have waited, one at a time and the oldest attempt
-    /// first, so that a grant that is edited all the time delays each other one once. Without any, all additions that were never
-    /// rejected are written together. If every turn leads to nothing, all are tried together, once.
+    /// removals come first. Then come the additions that are tried again or have waited, one at a time and the oldest
+    /// attempt first, so that a grant that is edited all the time delays each other one once. Without any, all
+    /// additions that were never rejected are written together. If every turn leads to nothing, all are tried at once.
     pub fn held_back(&mut self, grants: &[&GrantObject], plan: &Plan) -> Vec<bool> {
         // What does not fit beside other additions may fit without them.
         let adds = |planned: &GrantPlan| planned.added > 0 || planned.is_too_large();

@@ -1,5 +1,5 @@
-//! Grants that need no cloud call: deleted ones that keep their statements, and those whose spec names no usable identity or
-//! bucket.
+//! Grants that need no cloud call: deleted ones that keep their statements, and those whose spec names no usable
+//! identity or bucket.
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -1,5 +1,5 @@
-//! What a grant reports: the policy as its reconcile sees it, its state, and its status before a write, at the end, and when
-//! the reconcile ends early.
+//! What a grant reports: the policy as its reconcile sees it, its state, and its status before a write, at the end,
+//! and when the reconcile ends early.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,8 +83,8 @@ pub fn status_before_write(
     })
 }
 
-/// Returns the status at the end of a reconcile, and the number of foreign statements for the same principal if it has grown.
-/// `change` is the preview of the grant.
+/// Returns the status at the end of a reconcile, and the number of foreign statements for the same principal if it
+/// has grown. `change` is the preview of the grant.
 pub(super) fn final_status(
     work: &GrantWork,
     outcome: &GrantOutcome,

@@ -1,5 +1,5 @@
-//! What a round of a reconcile does with a plan: nothing is left to do, the plan is made again because a grant has to wait,
-//! or the plan is carried out.
+//! What a round of a reconcile does with a plan: nothing is left to do, the plan is made again because a grant has to
+//! wait, or the plan is carried out.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -67,8 +67,8 @@ fn note_drift(batch: &mut [GrantWork], plan: &Plan, now: Timestamp) -> bool {
     waits
 }
 
-/// Carries the grants whose additions have to wait, because OSS has rejected a write with them. Returns `true` if there are
-/// any.
+/// Carries the grants whose additions have to wait, because OSS has rejected a write with them. Returns `true` if
+/// there are any.
 fn hold_back(batch: &mut [GrantWork], plan: &Plan, rejected: &mut RejectedAdditions) -> bool {
     let grants: Vec<&GrantObject> = batch.iter().map(|work| &work.grant).collect();
     let held = rejected.held_back(&grants, plan);

@@ -1,5 +1,5 @@
-//! The status of a grant, computed from its state and from what the reconcile observed. docs/src/reference/reasons.md explains the
-//! reasons.
+//! The status of a grant, computed from its state and from what the reconcile observed. docs/src/reference/reasons.md
+//! explains the reasons.
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -1,5 +1,6 @@
 //! The entries of a ledger as they are stored. Other writers can make their members as large as an object can be, and a
-//! decoded text of two bytes can occupy hundreds: of the members that this version does not know, a bounded part is decoded.
+//! decoded text of two bytes can occupy hundreds: of the members that this version does not know, a bounded part is
+//! decoded.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! What is known about an identity's reads of a bucket. Anybody can name any bucket in a grant, so an unknown identity must
-//! not occupy the worker of a bucket.
+//! What is known about an identity's reads of a bucket. Anybody can name any bucket in a grant, so an unknown
+//! identity must not occupy the worker of a bucket.
 
 use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::CloudErrorKind;
@@ -26,8 +26,9 @@ impl Trust {
         }
     }
 
-    /// Returns what is known after a policy read or another call. One that is not answered could occupy the worker again, and
-    /// one that is refused disproves a ledger that claims statements of an identity that has not read the policy yet.
+    /// Returns what is known after a policy read or another call. One that is not answered could occupy the worker
+    /// again, and one that is refused disproves a ledger that claims statements of an identity that has not read the
+    /// policy yet.
     #[must_use]
     pub fn after(self, error: Option<CloudErrorKind>) -> Self {
         match (error, self) {

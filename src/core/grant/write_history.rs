@@ -51,8 +51,8 @@ pub struct WriteHistory {
     in_flight: Option<Timestamp>,
     /// Until when a read may be stale because of a write of an earlier process, answered or not.
     cold_until: Option<Timestamp>,
-    /// Fingerprints of statements that answered writes have removed, and that no write has added or can add since. With the
-    /// time of the removal.
+    /// Fingerprints of statements that answered writes have removed, and that no write has added or can add since.
+    /// With the time of the removal.
     pub confirmed_removed: BTreeMap<String, Timestamp>,
     /// Intended writes that OSS has rejected, by the uid of the grant and the fingerprint.
     rejected_intents: BTreeSet<(String, String)>,
@@ -67,7 +67,8 @@ pub struct WriteHistory {
     first_look: Option<Timestamp>,
     /// The recorded expiries that it found at that time.
     inherited_expiries: BTreeSet<Timestamp>,
-    /// When one of them, too late to be plausible then, became plausible: the clock was corrected, or the expiry was forged.
+    /// When one of them, too late to be plausible then, became plausible: the clock was corrected, or the expiry was
+    /// forged.
     corrected: Option<Timestamp>,
 }
 
@@ -219,11 +220,11 @@ impl WriteHistory {
     }
 
     /// Returns until when a write of an earlier process that ledger entries record can take effect. No such write is sent
-    /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can block a
-    /// bucket for minutes, and not again and again. An expiry that was there at the first look counts as it is once it is
-    /// plausible, for the life of a write: the clock may have been behind then. A later one that was not there is that of a
-    /// write of this process; it stays in the ledger if the status after the answer could not be stored, as when a user
-    /// deletes the grant meanwhile.
+    /// after the first look of this process, which knows its own writes. Whatever is written into a status, it can
+    /// block a bucket for minutes, and not again and again. An expiry that was there at the first look counts as it
+    /// is once it is plausible, for the life of a write: the clock may have been behind then. A later one that was
+    /// not there is that of a write of this process; it stays in the ledger if the status after the answer could not
+    /// be stored, as when a user deletes the grant meanwhile.
     fn expiry_of<'a>(
         &mut self,
         entries: impl Iterator<Item = &'a LedgerEntry>,
@@ -318,8 +319,8 @@ impl WriteHistory {
         last.map_or(cold, |w| w.after != digest(read))
     }
 
-    /// Whether a policy that was read at a time can serve as the first read of a reconcile: it is recent, and no write was sent
-    /// or answered since.
+    /// Whether a policy that was read at a time can serve as the first read of a reconcile: it is recent, and no
+    /// write was sent or answered since.
     pub fn is_fresh_read(&self, read_at: Timestamp, now: Timestamp) -> bool {
         now.duration_since(read_at) < FRESH && !self.recent.iter().any(|w| w.at >= read_at)
     }
@@ -341,8 +342,8 @@ fn intent(uid: &str, entry: &LedgerEntry) -> (String, String) {
     (uid.to_owned(), entry.fingerprint.clone())
 }
 
-/// Forgets what no list shows: after an hour, and the oldest if there is much, because a grant that is edited all the time
-/// adds to it every second.
+/// Forgets what no list shows: after an hour, and the oldest if there is much, because a grant that is edited all the
+/// time adds to it every second.
 fn forget_unseen<K: Ord>(known: &mut BTreeMap<K, Timestamp>, is_shown: impl Fn(&K) -> bool, now: Timestamp) {
     let unseen = known.iter().filter(|(key, _)| !is_shown(key));
     let mut times: Vec<Timestamp> = unseen.map(|(_, at)| *at).collect();

@@ -10,8 +10,8 @@ use crate::api::{EntryState, LedgerEntry};
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::Document;
 
-/// Applies an answered write: the ledgers become the planned ones, and no write of this reconcile is outstanding. From now
-/// on an added statement is recognized semantically, even if OSS formats it differently.
+/// Applies an answered write: the ledgers become the planned ones, and no write of this reconcile is outstanding.
+/// From now on an added statement is recognized semantically, even if OSS formats it differently.
 pub fn apply_confirmed(
     batch: &mut [GrantWork],
     plan: &Plan,
@@ -71,9 +71,10 @@ pub fn is_refused_as_public(batch: &[GrantWork], error: &CloudError) -> bool {
 }
 
 /// Applies a failed write. A rejected write had no effect, so the ledgers return to their entries from before. Any other
-/// failed write may still take effect, so the ledgers keep the recorded entries. If OSS rejects what several grants add or
-/// what is written for others too, the error is that of one grant, and the next writes find out of which; those that are not
-/// to blame keep the outcome of the plan. Returns whether something has to be planned again without what was rejected.
+/// failed write may still take effect, so the ledgers keep the recorded entries. If OSS rejects what several grants
+/// add or what is written for others too, the error is that of one grant, and the next writes find out of which;
+/// those that are not to blame keep the outcome of the plan. Returns whether something has to be planned again
+/// without what was rejected.
 pub fn apply_failed(
     batch: &mut [GrantWork],
     plan: &Plan,

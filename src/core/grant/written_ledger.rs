@@ -10,8 +10,8 @@ use crate::core::policy::Document;
 /// How often a ledger is read and stored again.
 pub const ROLL_BACKS: usize = 3;
 
-/// Returns the status of a grant as it is stored now, without what was recorded for a write that was not sent or was rejected;
-/// `None` if it has nothing of it.
+/// Returns the status of a grant as it is stored now, without what was recorded for a write that was not sent or was
+/// rejected; `None` if it has nothing of it.
 pub fn rolled_back_status(work: &GrantWork, stored: &GrantObject) -> Option<GrantStatus> {
     let owned = rolled_back(&stored.status.owned, &work.input.ledger);
     if stored.uid != work.grant.uid || owned == stored.status.owned {

@@ -49,8 +49,8 @@ pub enum BeforeStep {
     Ready,
 }
 
-/// Decides whether a run may take its next step. A canary call waits for the limits of the project, which may show that the
-/// call would fail.
+/// Decides whether a run may take its next step. A canary call waits for the limits of the project, which may show
+/// that the call would fail.
 pub fn before_step(progress: &Progress, facts: RunFacts) -> BeforeStep {
     // A run without open items makes no call, and so does not ask for the limits.
     let before_canary = !progress.canary_passed() && progress.has_open_items();

@@ -1,5 +1,5 @@
-//! What a count of a source does beside reading its pages: it reads the job again, and shows how far it is. Times are counted
-//! from the start of the count.
+//! What a count of a source does beside reading its pages: it reads the job again, and shows how far it is. Times are
+//! counted from the start of the count.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
@@ -62,8 +62,9 @@ fn begins_again(last: &mut Duration, elapsed: Duration, interval: Duration) -> b
     is_over
 }
 
-/// Decides whether a count goes on after it has stored the number of items so far: not if the job is gone or another client has
-/// written it, nor if it was edited, because the write may have taken over the edit. A failed write stops no count.
+/// Decides whether a count goes on after it has stored the number of items so far: not if the job is gone or another
+/// client has written it, nor if it was edited, because the write may have taken over the edit. A failed write stops
+/// no count.
 pub fn after_shown_count(stored: WriteResult, is_edited: bool) -> ControlFlow<Action> {
     match stored {
         WriteResult::Gone | WriteResult::Superseded => Break(Action::Requeue(stored.retry_after())),

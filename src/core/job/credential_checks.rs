@@ -12,7 +12,8 @@ use crate::core::identity::{INCOMPLETE_CREDENTIALS, Identity};
 pub enum AccountCheck {
     /// They belong to the account of the project.
     Verified,
-    /// Their account is unknown, and they can reach only what their owner may use: an outage of STS does not stop the job.
+    /// Their account is unknown, and they can reach only what their owner may use: an outage of STS does not stop the
+    /// job.
     Unknown,
     /// They are rejected, and not used again.
     Rejected(CloudError, Phase),
@@ -20,8 +21,8 @@ pub enum AccountCheck {
     Refused(Phase),
 }
 
-/// Checks the account of the credentials for scoring. Those of another account than the job names would use another project,
-/// so no call is made with them.
+/// Checks the account of the credentials for scoring. Those of another account than the job names would use another
+/// project, so no call is made with them.
 pub fn check_account(
     spec: &JobSpec,
     identity: &Identity,
@@ -38,8 +39,8 @@ pub fn check_account(
             let phase = rejected_credentials(identity, error.clone());
             return AccountCheck::Rejected(error, phase);
         }
-        // With the operator's own identity, another account's project of the same name would be scored in and billed, or a
-        // bucket be read because the spec names the account of its owner.
+        // With the operator's own identity, another account's project of the same name would be scored in and billed,
+        // or a bucket be read because the spec names the account of its owner.
         Err(error) if identity.is_operator() || operator_reads_source(spec) => {
             if error.is_transient() {
                 CredentialsError::StsUnavailable(error)

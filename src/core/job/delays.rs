@@ -46,8 +46,8 @@ pub fn retry_source(phase: &Phase) -> Action {
     Action::Requeue(if transient { RETRY_SOURCE } else { RECHECK })
 }
 
-/// Delay before a page is read again while a source is counted, after `tries` failures in a row: a count of many pages must
-/// not restart because of one page. `None` if a retry cannot help, and after three retries.
+/// Delay before a page is read again while a source is counted, after `tries` failures in a row: a count of many
+/// pages must not restart because of one page. `None` if a retry cannot help, and after three retries.
 pub fn retry_counted_page(error: &CloudError, tries: u32) -> Option<Duration> {
     let again = error.is_transient() && tries <= 3;
     again.then(|| NEXT_SECOND.saturating_mul(tries))
@@ -63,8 +63,8 @@ pub fn at(time: Timestamp, now: Timestamp) -> Action {
     Action::Requeue(time::left_until(time, now))
 }
 
-/// Returns `next`, or a reconcile at the deadline of the job if that is earlier. `now` is when the job was read. After the
-/// deadline `next` stays: it retries a failed store.
+/// Returns `next`, or a reconcile at the deadline of the job if that is earlier. `now` is when the job was read.
+/// After the deadline `next` stays: it retries a failed store.
 pub fn within_deadline(next: Action, deadline: Option<Timestamp>, now: Timestamp) -> Action {
     let deadline = deadline.filter(|time| *time > now);
     deadline.map_or(next, |time| next.within(time::left_until(time, now)))

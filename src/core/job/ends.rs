@@ -52,8 +52,8 @@ pub fn other_region(project: &ProjectRef, error: &CloudError) -> End {
     End::Failed(JobReason::RegionMismatch, message)
 }
 
-/// The project uses another service role than the grant names: every call would be denied. `None` when the roles match. The
-/// case is ignored, because the spelling that OSS compares can differ from that of the project.
+/// The project uses another service role than the grant names: every call would be denied. `None` when the roles
+/// match. The case is ignored, because the spelling that OSS compares can differ from that of the project.
 pub fn other_service_role(project: &ProjectRef, granted: &str, role: &str) -> Option<End> {
     if role.eq_ignore_ascii_case(granted) {
         return None;

@@ -23,8 +23,8 @@ pub fn job_ended(end: &End, status: &JobStatus) -> EventContent {
     }
 }
 
-/// Returns the events of a new status: of a job that became stalled, and of one that is no longer suspended. The end of a job
-/// has an event of its own.
+/// Returns the events of a new status: of a job that became stalled, and of one that is no longer suspended. The end
+/// of a job has an event of its own.
 pub fn status_events(job: &JobObject, status: &JobStatus) -> Vec<EventContent> {
     if status.completion_time.is_some() {
         return Vec::new();
@@ -79,8 +79,8 @@ fn resumed() -> EventContent {
     EventContent::new(EventReason::Resumed, "Resumed: spec.suspend is false")
 }
 
-/// Returns the event of a job that has got its started annotation; `None` after its first call, because another writer can
-/// remove the annotation during a run.
+/// Returns the event of a job that has got its started annotation; `None` after its first call, because another
+/// writer can remove the annotation during a run.
 pub fn started(progress: &Progress) -> Option<EventContent> {
     let event = EventContent::new(EventReason::Started, "The first call is about to be made");
     (progress.requests().sent == 0).then_some(event)

@@ -1,6 +1,6 @@
 //! Decides whether a job may make its first billed call. The grant must be live at its current generation, must not be
-//! overridden by a Deny that certainly covers all of it, must cover every image, and its last write must be older than the propagation delay. A premature
-//! call is a billed error.
+//! overridden by a Deny that certainly covers all of it, must cover every image, and its last write must be older
+//! than the propagation delay. A premature call is a billed error.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 

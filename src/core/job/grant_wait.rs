@@ -22,8 +22,8 @@ pub struct WaitingTime {
     pub next: Duration,
 }
 
-/// Decides how long a job goes on waiting. `until` is the end of the propagation delay of a live grant, during which the job
-/// does not time out. `message` says what is missing.
+/// Decides how long a job goes on waiting. `until` is the end of the propagation delay of a live grant, during which
+/// the job does not time out. `message` says what is missing.
 ///
 /// # Errors
 /// Returns the end of a job that has waited for `grantWait.timeoutSeconds`.

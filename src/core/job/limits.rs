@@ -25,7 +25,8 @@ impl CallLimits {
     }
 }
 
-/// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec allows.
+/// Evaluates the limits of a job: it fails as soon as more items failed, or are below the threshold, than the spec
+/// allows.
 pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
     let (totals, total) = (&progress.stats, progress.total());
     if let Some(code) = &totals.fatal {

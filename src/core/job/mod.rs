@@ -155,8 +155,8 @@ impl JobObject {
         self.status.suspended_by == Some(SuspendCause::Requested)
     }
 
-    /// Returns `true` if a status that another process has stored may be replaced by one that carries its members: a finished
-    /// job keeps its result, and a status that cannot be decoded keeps everything.
+    /// Returns `true` if a status that another process has stored may be replaced by one that carries its members: a
+    /// finished job keeps its result, and a status that cannot be decoded keeps everything.
     pub fn is_replaceable(&self) -> bool {
         !self.is_finished() && self.status.unreadable.is_empty()
     }

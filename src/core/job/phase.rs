@@ -27,13 +27,13 @@ pub enum Phase {
     Waiting(String),
     /// Waiting to repeat the first call, because OSS may not enforce the grant yet: the message and the repeat.
     Unenforced(String, EnforcementWait),
-    /// Counting the items of the source, or just finished counting them: what is known of the source, and the number of items
-    /// so far.
+    /// Counting the items of the source, or just finished counting them: what is known of the source, and the number
+    /// of items so far.
     Counting(ObservedSource, i32),
     /// The source cannot be read: the message, and whether action is required.
     SourceUnreadable(String, bool),
-    /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory for lists;
-    /// the job starts when one of them finishes.
+    /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory
+    /// for lists; the job starts when one of them finishes.
     Queued(Option<usize>),
     /// Calls are in progress: items finished per second, 0 when that is not known.
     Scoring(u32),

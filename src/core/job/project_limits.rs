@@ -9,8 +9,8 @@ pub fn project_read(progress: &mut Progress) {
     (progress.authenticated, progress.known.project) = (true, true);
 }
 
-/// Returns why a run stops whose project could not be read; `None` if it may continue. `canary` says that its canary call waits
-/// for the answer.
+/// Returns why a run stops whose project could not be read; `None` if it may continue. `canary` says that its canary
+/// call waits for the answer.
 pub fn project_unread(progress: &mut Progress, error: CloudError, canary: bool) -> Option<StopReason> {
     if error.kind == CloudErrorKind::NoSuchProject {
         // IMM checks the credentials before it looks for the project.

@@ -1,5 +1,5 @@
-//! The Ready condition of a job: its reason, its message, and whether action is required. A message says what happened and
-//! what to do, and changes only with the phase, error codes, or counts that status holds anyway.
+//! The Ready condition of a job: its reason, its message, and whether action is required. A message says what
+//! happened and what to do, and changes only with the phase, error codes, or counts that status holds anyway.
 
 use super::phase::{End, Phase};
 use super::throughput::time_left;

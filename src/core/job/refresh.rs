@@ -12,8 +12,8 @@ use crate::core::tenancy::{TenancyRules, Tenant};
 /// Interval at which the object and its grant are read again; a change of either triggers that at once.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// When a run reads its object and its grant again: at first at once, because counting the source and obtaining credentials may
-/// have taken minutes since the gate opened.
+/// When a run reads its object and its grant again: at first at once, because counting the source and obtaining
+/// credentials may have taken minutes since the gate opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RefreshSchedule {
     due: Duration,
@@ -49,8 +49,8 @@ pub fn take_over_edits(job: &mut JobObject, read: Option<JobObject>) -> bool {
     exists
 }
 
-/// Whether the rules as they are now allow a running job, and the verified owner of the bucket that the operator's own identity
-/// reads for it.
+/// Whether the rules as they are now allow a running job, and the verified owner of the bucket that the operator's
+/// own identity reads for it.
 pub fn rules_allow_run(
     (rules, tenant): (&TenancyRules, &Tenant),
     spec: &JobSpec,
@@ -63,8 +63,8 @@ pub fn rules_allow_run(
     allowed.is_ok() && source_owner.is_none_or(owner_allowed)
 }
 
-/// Whether a run may continue with the grant as it is now. `denied` are the objects that a Deny covered when the run started:
-/// the calls that it fails, or no longer fails, are decided at a start.
+/// Whether a run may continue with the grant as it is now. `denied` are the objects that a Deny covered when the run
+/// started: the calls that it fails, or no longer fails, are decided at a start.
 pub fn stays_open(
     job: &JobObject,
     spec: &JobSpec,
@@ -76,8 +76,8 @@ pub fn stays_open(
     covered == denied && evaluate_gate(job, spec, source_spec, grant, now) == GateDecision::Open
 }
 
-/// Whether the account of credentials has to be checked that a run has fetched again. `known` is the AccessKey ID in use: another
-/// one may belong to another account, whose project of the same name would be billed.
+/// Whether the account of credentials has to be checked that a run has fetched again. `known` is the AccessKey ID in
+/// use: another one may belong to another account, whose project of the same name would be billed.
 pub fn needs_account_check(known: &str, fetched: &str, is_rejected: bool) -> bool {
     fetched != known || is_rejected
 }

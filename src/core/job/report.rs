@@ -3,7 +3,8 @@
 use super::{ResultClassifier, Stats};
 use crate::api::{ItemResult, Report};
 
-/// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be forged.
+/// Reports that are looked for by number at most. 250,000 results of 64 MiB fill fewer; the number in a status can be
+/// forged.
 pub const MAX_REPORTS: i32 = 2_048;
 
 /// Builds a report from results in any order. `reserved` is the number of requests reserved so far.

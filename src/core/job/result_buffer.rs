@@ -141,14 +141,14 @@ impl ReportBuffer {
         self.close_stored();
     }
 
-    /// Whether the source must not be read on before results are stored: rejected items have results without a call, as fast
-    /// as the source is read. Results of calls are held in any case.
+    /// Whether the source must not be read on before results are stored: rejected items have results without a call,
+    /// as fast as the source is read. Results of calls are held in any case.
     pub fn is_full(&self) -> bool {
         self.held - self.freed_next >= self.most
     }
 
-    /// Closes the open report if its results use all the memory and are stored. It stays until the next result, because it
-    /// carries the reservation of the run.
+    /// Closes the open report if its results use all the memory and are stored. It stays until the next result,
+    /// because it carries the reservation of the run.
     fn close_stored(&mut self) {
         if self.is_full() && self.full.is_empty() && self.kept == self.open.len() {
             self.closed = true;
@@ -173,8 +173,8 @@ impl ReportBuffer {
 
     /// Returns a snapshot of the reports to store, with their numbers. The open report is included if it has new
     /// results, or if `always` is set and it is not empty. It is closed when it is at least half full and has no room
-    /// for another batch as large as the one since its last write, because a partial batch would cost one more write of the
-    /// whole report; or when it uses all the memory.
+    /// for another batch as large as the one since its last write, because a partial batch would cost one more write
+    /// of the whole report; or when it uses all the memory.
     pub fn take_pending(&mut self, always: bool) -> Vec<ReportDraft> {
         let (len, grown) = (self.open.len(), self.open.len() - self.kept);
         let bytes = self.open.iter().skip(self.kept).map(result_bytes).sum::<usize>();

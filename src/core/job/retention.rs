@@ -35,8 +35,8 @@ pub fn retention(job: &JobObject, now: Timestamp) -> Retention {
     }
 }
 
-/// Returns when a job is due again after a write of its last status: at once to filter reports, at the expiry of its results, or
-/// on a change; sooner if it is not stored.
+/// Returns when a job is due again after a write of its last status: at once to filter reports, at the expiry of its
+/// results, or on a change; sooner if it is not stored.
 pub fn after_end(stored: WriteResult, job: &JobObject, now: Timestamp) -> Action {
     match stored {
         WriteResult::Stored if needs_selection(job).is_some() => Action::Requeue(Duration::ZERO),

@@ -1,5 +1,5 @@
-//! How the jobs that run at the same time share memory: that for their lists of images, which limits their number, and that
-//! for results that are not stored yet.
+//! How the jobs that run at the same time share memory: that for their lists of images, which limits their number,
+//! and that for results that are not stored yet.
 
 /// Jobs of one namespace that may run at the same time: without a limit, one namespace could occupy all workers.
 pub const MAX_RUNS_PER_NAMESPACE: usize = 32;
@@ -32,8 +32,8 @@ impl RunMemory {
         }
     }
 
-    /// Returns the bytes that the list of a job counts as. A list that is older than the schema can be longer than the room
-    /// of a namespace.
+    /// Returns the bytes that the list of a job counts as. A list that is older than the schema can be longer than
+    /// the room of a namespace.
     pub fn counted(&self, list: usize) -> usize {
         list.min(self.lists_of_namespace)
     }

@@ -20,8 +20,8 @@ pub struct SourceItem {
     pub reject_code: Option<&'static str>,
 }
 
-/// Whether a page was listed before the second of `as_of` was over: an object that is written in the rest of that second is
-/// part of the job, and this page does not have it.
+/// Whether a page was listed before the second of `as_of` was over: an object that is written in the rest of that
+/// second is part of the job, and this page does not have it.
 pub fn is_listed_early(as_of: Timestamp, listed_at: Timestamp) -> bool {
     listed_at.as_second() <= as_of.as_second()
 }
@@ -35,7 +35,8 @@ pub fn items_of_page(source: &PrefixSource, as_of: Timestamp, page: Vec<ListedOb
             .as_ref()
             .is_none_or(|t| object.modified.as_second() > t.0.as_second());
         // Compare whole seconds, the precision of `as_of`: an object modified within that second belongs to the counted
-        // items, also if OSS reports fractions of a second. The next job, whose `modifiedAfter` is that time, leaves it out.
+        // items, also if OSS reports fractions of a second. The next job, whose `modifiedAfter` is that time, leaves
+        // it out.
         if object.modified.as_second() > as_of.as_second() || !after {
             continue;
         }

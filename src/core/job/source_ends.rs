@@ -31,8 +31,8 @@ pub fn namespace_unknown() -> Phase {
     Phase::SourceUnreadable(message.to_owned(), false)
 }
 
-/// The owner of the source's bucket is not known, so the operator's own identity may not read it; with the error of OSS if
-/// there is one.
+/// The owner of the source's bucket is not known, so the operator's own identity may not read it; with the error of
+/// OSS if there is one.
 pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
     let Some(error) = error else {
         let message = format!(

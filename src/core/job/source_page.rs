@@ -93,8 +93,9 @@ impl PageItems {
         Self(Rest::Nothing)
     }
 
-    /// Returns the items of a page of a listing that was read `after` a position, and the position of the next page; `None` at
-    /// the end. `token` is the one with which OSS continues. A run keeps the first objects only and lists the others again.
+    /// Returns the items of a page of a listing that was read `after` a position, and the position of the next page;
+    /// `None` at the end. `token` is the one with which OSS continues. A run keeps the first objects only and lists
+    /// the others again.
     pub fn listed(
         source: &PrefixSource,
         as_of: Timestamp,
@@ -129,7 +130,8 @@ impl PageItems {
         (Self(rest), next.map(SourcePosition::Listing))
     }
 
-    /// Returns the items of a chunk of a manifest that begins at a byte, and the position of the next chunk; `None` at the end.
+    /// Returns the items of a chunk of a manifest that begins at a byte, and the position of the next chunk; `None`
+    /// at the end.
     pub fn lines(mut bytes: Vec<u8>, from: u64, last: bool) -> (Self, Option<SourcePosition>) {
         let complete = complete_bytes(&bytes, last);
         bytes.truncate(complete);

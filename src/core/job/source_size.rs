@@ -25,8 +25,8 @@ const ETAG_BYTES: usize = 128;
 const MAX_PAGES: usize = 5_000;
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Pins a source: nothing newer than `as_of`, and no other version of a manifest, is part of the job. An empty manifest has no
-/// ETag: it is counted at once, so that no item of a later version is added.
+/// Pins a source: nothing newer than `as_of`, and no other version of a manifest, is part of the job. An empty
+/// manifest has no ETag: it is counted at once, so that no item of a later version is added.
 pub fn pinned_source(as_of: Timestamp, etag: Option<String>, is_empty: bool) -> ObservedSource {
     let count = is_empty.then_some(0);
     ObservedSource {

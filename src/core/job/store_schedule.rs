@@ -1,5 +1,5 @@
-//! When a run stores its state, what it stores, and how many requests it reserves. Times are counted from the start of the
-//! run.
+//! When a run stores its state, what it stores, and how many requests it reserves. Times are counted from the start
+//! of the run.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::{CallLimits, JobObject, Phase, Progress, ReportBuffer};
 use crate::api::{JobSpec, REPORT_ITEMS};
 use crate::core::time;
 
-/// Interval of stores: a crash repeats the calls of one interval, or of the time in which the API server stores nothing or does
-/// not return the object.
+/// Interval of stores: a crash repeats the calls of one interval, or of the time in which the API server stores
+/// nothing or does not return the object.
 pub const PERSIST_EVERY: Duration = Duration::from_secs(1);
 
 /// Longest age of the counters in status while results are stored in reports.
@@ -52,8 +52,8 @@ impl StoreSchedule {
         progress.canary_passed() || progress.in_flight() > 0 || progress.done() > self.done_before
     }
 
-    /// Whether the run has to store before its next step: every second, and as soon as the unstored results fill a report or
-    /// the memory for results.
+    /// Whether the run has to store before its next step: every second, and as soon as the unstored results fill a
+    /// report or the memory for results.
     pub fn is_due(&self, progress: &Progress, elapsed: Duration) -> bool {
         !self.under_way && self.has_news(progress) && (is_full(progress) || self.left(elapsed).is_zero())
     }
@@ -76,8 +76,8 @@ impl StoreSchedule {
         waiting.then(due_in)
     }
 
-    /// Returns how long the run may wait for an event, at most `longest`: until the next store, so that results are stored in
-    /// time however long the next answer takes.
+    /// Returns how long the run may wait for an event, at most `longest`: until the next store, so that results are
+    /// stored in time however long the next answer takes.
     pub fn pause(&self, progress: &Progress, elapsed: Duration, longest: Duration) -> Duration {
         if self.under_way || !self.has_news(progress) {
             longest
@@ -128,9 +128,9 @@ struct ReservationSize {
 
 impl ReservationSize {
     /// Returns how many requests to reserve, `elapsed` after the start of the run: at most 1.25 s of traffic at the
-    /// project's rate, for the second until the next store and the duration of that store. Not more, because after a crash
-    /// the whole reservation counts as spent. A job with `parallelism` starts with that number, and doubles it while a
-    /// reservation lasts less than a second.
+    /// project's rate, for the second until the next store and the duration of that store. Not more, because after a
+    /// crash the whole reservation counts as spent. A job with `parallelism` starts with that number, and doubles it
+    /// while a reservation lasts less than a second.
     fn next(&mut self, rate: i64, parallelism: Option<i32>, elapsed: Duration) -> i64 {
         let most = rate.saturating_add(rate / 4);
         let few = parallelism.map_or(most, i64::from);
@@ -153,8 +153,8 @@ fn is_full(progress: &Progress) -> bool {
     })
 }
 
-/// Whether a store that is due reserves requests too: until its canary call has passed, a run reserves single requests when it
-/// needs them.
+/// Whether a store that is due reserves requests too: until its canary call has passed, a run reserves single
+/// requests when it needs them.
 pub fn reserves_ahead(progress: &Progress) -> bool {
     progress.canary_passed() && progress.has_open_items()
 }

@@ -1,5 +1,5 @@
-//! Whether a statement counts as public, by the documented rule of Block Public Access. Only Effect, Principal and Condition
-//! matter. Source: OSS page "Block Public Access".
+//! Whether a statement counts as public, by the documented rule of Block Public Access. Only Effect, Principal and
+//! Condition matter. Source: OSS page "Block Public Access".
 
 use std::net::IpAddr;
 
@@ -57,8 +57,8 @@ impl PolicyPublicity {
         found
     }
 
-    /// Returns whether OSS counts a wildcard for sessions as public, from what OSS says about the policy as a whole. `None`
-    /// if nothing follows.
+    /// Returns whether OSS counts a wildcard for sessions as public, from what OSS says about the policy as a whole.
+    /// `None` if nothing follows.
     pub fn session_wildcard_is_public(&self, policy_is_public: Option<bool>) -> Option<bool> {
         if self.session_wildcards.is_empty() {
             return None;

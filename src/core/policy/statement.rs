@@ -76,8 +76,8 @@ fn sessions(grantee: &Grantee) -> String {
 }
 
 /// Whether a statement with these principals may be about the sessions that read with a grant: it names some of them, or
-/// their account. The case of the role is ignored, because it is not documented whether OSS compares it. Names for everybody
-/// do not count.
+/// their account. The case of the role is ignored, because it is not documented whether OSS compares it. Names for
+/// everybody do not count.
 pub fn names_grantee(grantee: &Grantee, principals: &[String]) -> bool {
     let (sessions, readers) = (
         sessions(grantee).to_ascii_lowercase(),

@@ -1,6 +1,6 @@
 //! The rules of the schemas, which the API server evaluates as CEL. Those about the text of a field have one form and are
-//! read here; the others are in a table, and a test finds one that is missing. An interpreter of CEL would cost more than all
-//! of them, and would lack the functions that Kubernetes adds to CEL.
+//! read here; the others are in a table, and a test finds one that is missing. An interpreter of CEL would cost more
+//! than all of them, and would lack the functions that Kubernetes adds to CEL.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,8 +14,8 @@ use crate::core::validate::is_invisible;
 
 type Evaluation = fn(&Value) -> bool;
 
-/// The rules of more than one field, or with functions, as in the schemas. Each is evaluated on values whose types fit and
-/// whose defaults are set.
+/// The rules of more than one field, or with functions, as in the schemas. Each is evaluated on values whose types
+/// fit and whose defaults are set.
 const RULES: &[(&str, Evaluation)] = &[
     (
         "self.preset == 'Custom' ? has(self.actions) && self.actions.size() > 0 : !has(self.actions) || self.actions.size() == 0",
@@ -138,8 +138,8 @@ pub(super) fn holds(rule: &str, value: &Value) -> Option<bool> {
         .or_else(|| holds_for_text(rule, value.as_str()?))
 }
 
-/// Returns whether a pattern is found in a text; `None` if the pattern is not valid. A list can have a thousand texts of one
-/// pattern, so it is compiled once.
+/// Returns whether a pattern is found in a text; `None` if the pattern is not valid. A list can have a thousand texts
+/// of one pattern, so it is compiled once.
 pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
     static COMPILED: LazyLock<Mutex<BTreeMap<String, Regex>>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock();

@@ -1,6 +1,6 @@
 //! Checks rules when they are loaded: a rule that would allow less than it seems to is reported, not read narrowly in
-//! silence. That is a rule for the operator's own identity that does not say what it is for, and an entry that nothing can
-//! match.
+//! silence. That is a rule for the operator's own identity that does not say what it is for, and an entry that
+//! nothing can match.
 
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;

@@ -1,6 +1,6 @@
 //! `imm-bench`: measures the cost and the speed of the operator, in comparison with alternatives and with theoretical
-//! limits. `make bench` builds and runs it; docs/src/project/benchmarks.md explains each benchmark. A benchmark that cannot run is
-//! an error; a missed goal is only reported.
+//! limits. `make bench` builds and runs it; docs/src/project/benchmarks.md explains each benchmark. A benchmark that
+//! cannot run is an error; a missed goal is only reported.
 
 mod apply;
 mod burst;

@@ -170,7 +170,8 @@ fn set(object: &mut Value, place: &str, name: &str, value: Value) {
     }
 }
 
-/// Creates as many jobs as run at once, each with the longest list, none of which gets an answer of IMM; returns the peak.
+/// Creates as many jobs as run at once, each with the longest list, none of which gets an answer of IMM; returns the
+/// peak.
 async fn listed(stage: &Stage) -> Result<f64> {
     let uris: Vec<String> = (0..URIS)
         .map(|n| format!("oss://gallery/{n:06}/{}.jpg", "x".repeat(106)))

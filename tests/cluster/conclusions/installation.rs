@@ -1,5 +1,5 @@
-//! `imm-operator doctor --probe-bucket` asks clouds that read policies in different ways, and installations with the values of
-//! its conclusions score an image.
+//! `imm-operator doctor --probe-bucket` asks clouds that read policies in different ways, and installations with the
+//! values of its conclusions score an image.
 
 use std::sync::Arc;
 

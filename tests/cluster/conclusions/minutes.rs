@@ -1,5 +1,5 @@
-//! What a job does in a cloud that takes minutes: OSS enforces a grant late, and IMM needs longer for an image than a call may
-//! take.
+//! What a job does in a cloud that takes minutes: OSS enforces a grant late, and IMM needs longer for an image than a
+//! call may take.
 
 use std::sync::Arc;
 use std::time::Duration;

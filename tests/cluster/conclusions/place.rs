@@ -186,7 +186,8 @@ impl Place {
     }
 }
 
-/// Returns what ACK's webhook gives a Pod of the operator: a token of its ServiceAccount, and the names of role and provider.
+/// Returns what ACK's webhook gives a Pod of the operator: a token of its ServiceAccount, and the names of role and
+/// provider.
 async fn webhook(stage: &Stage, folder: &Path) -> Vec<(String, String)> {
     let provider = oidc::provider(stage, "cluster").await;
     let subject = "system:serviceaccount:imm-system:imm-operator";
@@ -244,8 +245,8 @@ fn job(tenant: &Tenant, case: Case) -> Value {
     job
 }
 
-/// Applies objects with the values of a conclusion, waits for the score, and deletes the grant, after which the policy is as
-/// before.
+/// Applies objects with the values of a conclusion, waits for the score, and deletes the grant, after which the
+/// policy is as before.
 pub(super) async fn follow(tenant: &Tenant, case: Case, settings: &[(String, String)]) {
     let (mut of_grant, mut of_job) = (grant(case), job(tenant, case));
     let before = tenant.policy();

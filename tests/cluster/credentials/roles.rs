@@ -145,7 +145,8 @@ pub async fn a_session_of_a_job_may_only_score_in_its_project(stage: Arc<Stage>)
         assert_eq!(lets, Some(allowed), "{role}");
     }
 
-    // Where IMM also requires it for the role of the project, a session is refused whose job does not name it, and a key is not.
+    // Where IMM also requires it for the role of the project, a session is refused whose job does not name it, and a
+    // key is not.
     stage.add_project(ProjectSeed {
         name: tenant.project.clone(),
         caller_passes: PassedRole::EveryRole,

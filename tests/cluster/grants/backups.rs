@@ -47,7 +47,8 @@ pub async fn the_last_five_backups_are_kept_and_each_is_the_policy_before_its_wr
     one_event_is_true_for_all(&stage, newest["name"].as_str().unwrap()).await;
 }
 
-/// The events of the writes are one event with a count; what exceeds ten events a minute is dropped. Its note cannot be changed, so it names no single copy.
+/// The events of the writes are one event with a count; what exceeds ten events a minute is dropped. Its note cannot
+/// be changed, so it names no single copy.
 async fn one_event_is_true_for_all(stage: &Stage, map: &str) {
     let query = "reason=PolicyBackedUp";
     let event = until("a second event to be counted", PATIENCE, || async {

@@ -1,5 +1,5 @@
-//! How statements name the grantee, where the documentation of OSS leaves open what works: Block Public Access, one session,
-//! the whole account, and the spelling of the role.
+//! How statements name the grantee, where the documentation of OSS leaves open what works: Block Public Access, one
+//! session, the whole account, and the spelling of the role.
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::Stage;
 
-/// Every rule is checked twice in the same rule: the API server accepts it only if the estimated cost of each rule, and of
-/// all together, is below half the limit.
+/// Every rule is checked twice in the same rule: the API server accepts it only if the estimated cost of each rule,
+/// and of all together, is below half the limit.
 pub async fn every_rule_costs_less_than_half_the_limit(stage: Arc<Stage>) {
     let folder = tempfile::tempdir().unwrap();
     for mut definition in imm_operator::api::crds() {

@@ -70,7 +70,8 @@ pub async fn clock_skew_fails_no_job_and_costs_few_calls(stage: Arc<Stage>) {
         .await
         .unwrap();
     }
-    // Calls that were sent before the first rejection, and one for each reconcile: requested, or automatic after a minute.
+    // Calls that were sent before the first rejection, and one for each reconcile: requested, or automatic after a
+    // minute.
     let costs = [refused(&tenant, early), refused(&tenant, late)];
     assert!(
         costs[0] <= PARALLELISM + 3 && costs[1] <= 3,

@@ -1,4 +1,5 @@
-//! Credentials of the grantee account that are rejected, missing, or corrected while the operator runs, and whose account pays.
+//! Credentials of the grantee account that are rejected, missing, or corrected while the operator runs, and whose
+//! account pays.
 
 use std::sync::Arc;
 

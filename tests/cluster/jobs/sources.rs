@@ -372,7 +372,8 @@ pub async fn a_grant_deleted_while_a_source_is_counted_costs_no_call(stage: Arc<
 pub async fn a_source_that_fails_in_the_middle_is_reported_and_resumed(stage: Arc<Stage>) {
     let tenant = with_grant(&stage, "halfway").await;
     put_images(&tenant, 1_200, Some("0.5"));
-    // The first check, two pages to count, and the first page of the run succeed. The run tries the second one four times.
+    // The first check, two pages to count, and the first page of the run succeed. The run tries the second one four
+    // times.
     tenant.fault("ListObjectsV2", 4, 6, answer(503, "ServiceUnavailable"));
     tenant
         .apply(&prefix_job(&tenant, "halfway", &json!({}), &json!({})))

@@ -77,8 +77,8 @@ async fn kept(stage: &Stage) -> Vec<Value> {
     all["items"].as_array().unwrap().iter().map(kept).collect()
 }
 
-/// Goes back to the earlier chart, whose CRDs come back, and forward again. The process is the same throughout: there is no
-/// earlier binary.
+/// Goes back to the earlier chart, whose CRDs come back, and forward again. The process is the same throughout: there
+/// is no earlier binary.
 async fn downgrade_and_upgrade_again(stage: &Stage, helm: Helm, upgrade: &[&str]) {
     let before = kept(stage).await;
     assert_eq!(before.len(), 3);

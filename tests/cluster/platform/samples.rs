@@ -1,5 +1,5 @@
-//! Every YAML sample of the documentation and of `deploy` on a real API server, with strict field validation and the rules of
-//! the CRDs.
+//! Every YAML sample of the documentation and of `deploy` on a real API server, with strict field validation and the
+//! rules of the CRDs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `helm test` on a real API server. No kubelet runs here: the test starts the program with the arguments of the chart's Pod and
-//! the token of its ServiceAccount, and sets the phase of the Pod by the exit code.
+//! `helm test` on a real API server. No kubelet runs here: the test starts the program with the arguments of the
+//! chart's Pod and the token of its ServiceAccount, and sets the phase of the Pod by the exit code.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -24,9 +24,9 @@ pub use seen::{condition, reason};
 pub use stage::{ACCOUNT_A, ACCOUNT_B, PATIENCE, REGION, Stage, chart};
 pub use tenant::Tenant;
 
-/// Lists tests by module and name; a test that is not listed is dead code, which the lints reject. `together` tests run at
-/// the same time. `alone` tests stop the operator or revoke its permissions, so only `apart` tests, which have a cluster
-/// of their own, run at the same time.
+/// Lists tests by module and name; a test that is not listed is dead code, which the lints reject. `together` tests
+/// run at the same time. `alone` tests stop the operator or revoke its permissions, so only `apart` tests, which have
+/// a cluster of their own, run at the same time.
 #[macro_export]
 macro_rules! parts {
     (@one apart $module:ident :: $name:ident) => { $crate::parts!(@part Apart, $module, $name) };

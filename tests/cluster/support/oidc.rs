@@ -1,5 +1,5 @@
-//! A RAM role that a ServiceAccount of the cluster assumes with its token: an OIDC provider with the keys that the API server
-//! publishes, and a role that trusts it.
+//! A RAM role that a ServiceAccount of the cluster assumes with its token: an OIDC provider with the keys that the
+//! API server publishes, and a role that trusts it.
 
 use imm_emulator::Seed;
 use imm_emulator::seed::{AccountSeed, OidcProviderSeed, OidcTrustSeed, RoleSeed, TrustSeed};

@@ -272,7 +272,8 @@ impl Tenant {
             .unwrap();
     }
 
-    /// Requests a reconcile of a grant and waits for its end; the status stored in its middle already has the echoed token.
+    /// Requests a reconcile of a grant and waits for its end; the status stored in its middle already has the echoed
+    /// token.
     pub async fn reconcile(&self, name: &str) -> Value {
         let token = self.request_reconcile(GRANT, name).await;
         self.until(GRANT, name, "the requested reconcile", |object| {

@@ -17,8 +17,8 @@ const IMAGES: usize = 75;
 const FINISHED: usize = 101;
 const GRANTS: [&str; 3] = ["plain", "account", "consumers"];
 
-/// Returns what no change of the version may change: identity and spec of every object, the ownership record of every grant,
-/// and everything about the finished job.
+/// Returns what no change of the version may change: identity and spec of every object, the ownership record of every
+/// grant, and everything about the finished job.
 async fn kept(stage: &Stage) -> Vec<Value> {
     let all = stage.kubectl(&["get", "ibg,isj,isr", "-A", "-o", "json"]).await;
     let all: Value = serde_json::from_str(&all).unwrap();
@@ -116,8 +116,8 @@ async fn deleted(tenant: &Tenant, grant: &str) {
     tenant.until_deleted(GRANT, grant).await;
 }
 
-/// Upgrades, rolls back, upgrades again, and ends everything. Either Helm moves the CRDs, or they are applied apart, before the
-/// upgrade, and stay at the rollback.
+/// Upgrades, rolls back, upgrades again, and ends everything. Either Helm moves the CRDs, or they are applied apart,
+/// before the upgrade, and stay at the rollback.
 async fn there_and_back(stage: &Stage, name: &str, apart: bool) {
     let (earlier, this) = (Version::earlier(), Version::this());
     let values: &[&str] = if apart { &CRDS_APART } else { &[] };

@@ -25,14 +25,15 @@ pub struct Audit {
     pub broken: Vec<String>,
     /// Statements that a write of the operator has put into a policy, and the identities that did.
     pub placed: BTreeMap<Placed, BTreeSet<Identity>>,
-    /// Statements of which nobody can tell any more whose they are: another writer or a forger has copied them, or the ledger
-    /// was lost with a snapshot.
+    /// Statements of which nobody can tell any more whose they are: another writer or a forger has copied them, or
+    /// the ledger was lost with a snapshot.
     pub ambiguous: BTreeSet<Placed>,
     /// Statements that a released grant was to leave.
     pub left: BTreeSet<Placed>,
     /// Grants that were deleted without their finalizer, which the process keeps in memory.
     pub gone: Vec<Arc<GrantObject>>,
-    /// Those that a process kept which has ended, and those that a snapshot has removed; a write for them can arrive later.
+    /// Those that a process kept which has ended, and those that a snapshot has removed; a write for them can arrive
+    /// later.
     pub lost: Vec<Arc<GrantObject>>,
     /// Identities of which a token was issued, and in which life of their namespace the last time.
     pub tokens: BTreeMap<Identity, usize>,
@@ -188,8 +189,8 @@ impl World {
             && self.allowed_since(grant, version)
     }
 
-    /// Checks that keys of the operator are used at a bucket only for a grant that the rules allow, or to take out what such
-    /// a grant has written.
+    /// Checks that keys of the operator are used at a bucket only for a grant that the rules allow, or to take out
+    /// what such a grant has written.
     pub fn check_use(&mut self, bucket: &str, identity: &Identity, listed: u64) {
         if !identity.is_operator() {
             return;
@@ -233,7 +234,8 @@ impl World {
         });
     }
 
-    /// Checks I11 and I12: `Applied` is reported only after a read that shows every statement, and no status holds a secret.
+    /// Checks I11 and I12: `Applied` is reported only after a read that shows every statement, and no status holds a
+    /// secret.
     pub fn check_status(&mut self, planned: &GrantObject, status: &GrantStatus, seen: Option<&str>) {
         let text = serde_json::to_string(status).unwrap();
         self.audit.must(!text.contains("canary"), || {
@@ -293,8 +295,8 @@ impl World {
         }
     }
 
-    /// A grant is gone from the API server although the operator has not released it: the process keeps it in memory if it
-    /// is shown.
+    /// A grant is gone from the API server although the operator has not released it: the process keeps it in memory
+    /// if it is shown.
     pub fn note_gone(&mut self, last: &GrantObject) {
         if self.watch.hide || last.abandon || last.retain {
             self.audit.leave(last);

@@ -211,8 +211,8 @@ impl Gate {
         self.state.lock().unwrap().listed(bucket)
     }
 
-    /// Returns what this task knows about a bucket: what it has read with the keys of `identity`, or the probe whose read it
-    /// uses.
+    /// Returns what this task knows about a bucket: what it has read with the keys of `identity`, or the probe whose
+    /// read it uses.
     pub fn known(&self, bucket: &str, identity: Option<&Identity>) -> Known {
         let state = self.state.lock().unwrap();
         let read = |task| state.seen.get(&(task, bucket.to_owned(), identity.cloned()));

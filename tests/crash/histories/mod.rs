@@ -1,6 +1,6 @@
-//! Random histories: small worlds in which users, tenants, other writers and the environment act between any two effects of
-//! the operator. The invariants hold at every effect and at rest. A history that fails is shrunk, and printed as a line:
-//! `HISTORY='…' cargo test --test crash replay_history -- --nocapture` plays only that one.
+//! Random histories: small worlds in which users, tenants, other writers and the environment act between any two
+//! effects of the operator. The invariants hold at every effect and at rest. A history that fails is shrunk, and
+//! printed as a line: `HISTORY='…' cargo test --test crash replay_history -- --nocapture` plays only that one.
 
 mod acts;
 mod arming;

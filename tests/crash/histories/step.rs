@@ -1,5 +1,6 @@
-//! Histories as data: what users, tenants, other writers and the environment do, and when. Every step is possible in every
-//! state (one that finds nothing to act on does nothing), so a history stays valid when steps are removed from it.
+//! Histories as data: what users, tenants, other writers and the environment do, and when. Every step is possible in
+//! every state (one that finds nothing to act on does nothing), so a history stays valid when steps are removed from
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,8 @@ pub struct History {
     pub steps: Vec<(Pause, Act)>,
 }
 
-/// What happens before a step: an amount of time, or a number of effects of the operator. A step that waits for effects lands
-/// between two of them.
+/// What happens before a step: an amount of time, or a number of effects of the operator. A step that waits for
+/// effects lands between two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pause {
     Effects(u8),

@@ -1,5 +1,6 @@
-//! The generator. `proptest-state-machine` would generate each step from a model of the state; here every step is possible in
-//! every state, so a vector of steps is enough, and proptest shrinks it by leaving steps out and making numbers smaller.
+//! The generator. `proptest-state-machine` would generate each step from a model of the state; here every step is
+//! possible in every state, so a vector of steps is enough, and proptest shrinks it by leaving steps out and making
+//! numbers smaller.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
-//! The world of a history: several buckets, namespaces and identities; grants and jobs with versions, uids, finalizers and
-//! watch events. Every change of an object is kept, so that a list can be stale and a snapshot can be restored.
+//! The world of a history: several buckets, namespaces and identities; grants and jobs with versions, uids,
+//! finalizers and watch events. Every change of an object is kept, so that a list can be stale and a snapshot can be
+//! restored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

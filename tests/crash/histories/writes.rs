@@ -16,7 +16,8 @@ use super::world::World;
 pub struct Arrival<'a> {
     pub bucket: &'a str,
     pub text: Option<&'a str>,
-    /// What the process had read, the number of foreign changes by then, and the version at which it had listed the grants.
+    /// What the process had read, the number of foreign changes by then, and the version at which it had listed the
+    /// grants.
     pub read: Option<&'a str>,
     pub edits: usize,
     pub listed: u64,

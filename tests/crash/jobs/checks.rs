@@ -51,8 +51,8 @@ impl JobWorld {
         sent.distorted || end.is_some_and(|end| unstored(*end))
     }
 
-    /// Checks R9, I6 and I7: a call is sent only when it is recorded as reserved, within the budget, and never for an item
-    /// whose result is stored; a repeated call has an explanation.
+    /// Checks R9, I6 and I7: a call is sent only when it is recorded as reserved, within the budget, and never for an
+    /// item whose result is stored; a repeated call has an explanation.
     pub fn check_call(&mut self, uri: &str) {
         let Some(job) = self.job.clone().filter(|_| !self.late) else {
             return;
@@ -96,8 +96,8 @@ impl JobWorld {
         );
     }
 
-    /// Checks that a status counts only stored results, that its cursor passes no item that is neither stored nor deferred,
-    /// and that a job finishes only when no call is in flight.
+    /// Checks that a status counts only stored results, that its cursor passes no item that is neither stored nor
+    /// deferred, and that a job finishes only when no call is in flight.
     pub fn check_status(&mut self, before: &JobStatus, status: &JobStatus, process: usize) {
         let results = self.results(status);
         let bytes = serde_json::to_vec(status).unwrap().len();
@@ -152,8 +152,8 @@ impl JobWorld {
         }
     }
 
-    /// Checks that the job has finished as expected, and that each billed image has its result unless a fault explains the
-    /// loss.
+    /// Checks that the job has finished as expected, and that each billed image has its result unless a fault
+    /// explains the loss.
     pub fn check_at_rest(&mut self, as_expected: bool) {
         let Some(job) = self.job.clone() else {
             let reports = self.reports.len();

@@ -1,4 +1,5 @@
-//! Scenarios of jobs about their credentials: those that change or are read slowly during a run, and whose account they are of.
+//! Scenarios of jobs about their credentials: those that change or are read slowly during a run, and whose account
+//! they are of.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! Effects of jobs that differ from those of grants: writes can arrive late, and a billed call stays in flight for a while.
+//! Effects of jobs that differ from those of grants: writes can arrive late, and a billed call stays in flight for a
+//! while.
 
 use std::time::Duration;
 

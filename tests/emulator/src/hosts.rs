@@ -58,8 +58,8 @@ pub(crate) fn oss_region(endpoint: &str) -> Option<&str> {
     Some(name.strip_suffix("-internal").unwrap_or(name))
 }
 
-/// Returns the public and the internal host of OSS in a region. `finance` says whether finance regions have hosts of their
-/// own.
+/// Returns the public and the internal host of OSS in a region. `finance` says whether finance regions have hosts of
+/// their own.
 pub(crate) fn oss_hosts(region: &str, finance: bool) -> [String; 2] {
     let own = FINANCE.iter().find(|(name, _)| finance && *name == region);
     let host = |internal: bool| {
@@ -97,8 +97,8 @@ pub(crate) fn exists(host: &str, finance: bool) -> bool {
     !by_rule || FINANCE.iter().any(|(_, hosts)| hosts.contains(&endpoint))
 }
 
-/// Returns whether a host can be reached from the network of a region: internal hosts of other regions cannot. Without a network,
-/// every host can.
+/// Returns whether a host can be reached from the network of a region: internal hosts of other regions cannot.
+/// Without a network, every host can.
 pub(crate) fn is_near(host: &str, network: Option<&str>) -> bool {
     let host = host.to_ascii_lowercase();
     let Some((network, front)) = network.zip(host.strip_suffix(SUFFIX)) else {

@@ -68,7 +68,8 @@ impl RpcRequest {
         })
     }
 
-    /// Returns whether the gateway answers in XML: the call has no ACS3 signature, and its parameters do not ask for JSON.
+    /// Returns whether the gateway answers in XML: the call has no ACS3 signature, and its parameters do not ask for
+    /// JSON.
     pub(crate) fn is_answered_in_xml(&self, request: &Request) -> bool {
         let json = self
             .parameter("Format")

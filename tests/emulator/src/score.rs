@@ -41,8 +41,8 @@ pub fn has_too_many_pixels(bytes: &[u8]) -> bool {
     })
 }
 
-/// Returns a score of a WebP or TIFF, which IMM also reads. The emulator cannot decode them, so the score is derived from all
-/// bytes. `None` for other formats.
+/// Returns a score of a WebP or TIFF, which IMM also reads. The emulator cannot decode them, so the score is derived
+/// from all bytes. `None` for other formats.
 pub fn undecoded(bytes: &[u8]) -> Option<Score> {
     let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
     let tiff = bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*");

@@ -1,5 +1,5 @@
-//! Generated files of the chart: the defaults that its templates use for values that are null or missing, and the table of
-//! values in its README. Both are derived from values.yaml.
+//! Generated files of the chart: the defaults that its templates use for values that are null or missing, and the
+//! table of values in its README. Both are derived from values.yaml.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,6 @@
-//! Generated files: the CRDs in `crds/`, the chart's copies, the manifests for installation without Helm, what follows from
-//! the chart's values, and the reference pages of the book. A test generates the files again and compares them.
+//! Generated files: the CRDs in `crds/`, the chart's copies, the manifests for installation without Helm, what
+//! follows from the chart's values, and the reference pages of the book. A test generates the files again and
+//! compares them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -88,8 +89,8 @@ fn printed(operator: &Path, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Generates every file, without writing to the checkout. Fails if an output of the operator has an unexpected form or Helm
-/// fails.
+/// Generates every file, without writing to the checkout. Fails if an output of the operator has an unexpected form
+/// or Helm fails.
 pub async fn generated(printed: &Printed) -> Result<Vec<Generated>> {
     let mut files = from_values()?;
     for definition in documents(&printed.definitions) {

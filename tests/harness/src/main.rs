@@ -32,8 +32,8 @@ enum Target {
         /// Keep everything running at the end, until Ctrl-C.
         #[arg(long)]
         keep: bool,
-        /// The cluster to use instead of a control plane of its own: current is that of the current context. Refused if it has
-        /// the operator, or if the context is none of kind-*, k3d-*, minikube and docker-desktop.
+        /// The cluster to use instead of a control plane of its own: current is that of the current context. Refused
+        /// if it has the operator, or if the context is none of kind-*, k3d-*, minikube and docker-desktop.
         #[arg(long)]
         cluster: Option<DemoCluster>,
         /// The name of the current context, if it has another name than those of --cluster.
@@ -48,19 +48,22 @@ enum Target {
         /// Also run the stages of a release.
         #[arg(long)]
         release: bool,
-        /// Stages: tools, format, lint, recipes, licences, build, tests, plans, clients, demo, image; floor, conclusions, book, browser, release, compare, upgrade.
+        /// Stages: tools, format, lint, recipes, licences, build, tests, plans, clients, demo, image; floor,
+        /// conclusions, book, browser, release, compare, upgrade.
         #[arg(value_parser = PossibleValuesParser::new(suite::STAGES.into_iter().chain(suite::RELEASE_STAGES)))]
         stages: Vec<String>,
     },
     /// Makes the files of a release: binaries, chart, SBOMs, notes, plugin manifest and checksums.
     Release {
-        /// Use the unreleased changes as notes if the version has none yet, and allow pages that say that there is no release.
+        /// Use the unreleased changes as notes if the version has none yet, and allow pages that say that there is no
+        /// release.
         #[arg(long)]
         dry_run: bool,
         /// Only check version, notes and pages, and compile nothing.
         #[arg(long, conflicts_with_all = ["dry_run", "output"])]
         check: bool,
-        /// The folder of the files, which is emptied, as is the folder of the image beside it (dist-image); default: target/dist.
+        /// The folder of the files, which is emptied, as is the folder of the image beside it (dist-image); default:
+        /// target/dist.
         #[arg(long)]
         output: Option<PathBuf>,
     },

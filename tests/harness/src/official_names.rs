@@ -1,5 +1,5 @@
-//! The host names of Alibaba Cloud, behind which an emulator answers: a certificate for them, and a proxy that leads all of
-//! them to one address.
+//! The host names of Alibaba Cloud, behind which an emulator answers: a certificate for them, and a proxy that leads
+//! all of them to one address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +30,8 @@ const NAMES: [&str; 15] = [
     "*.oss-ap-southeast-1",
 ];
 
-/// Writes `certificate.pem`, which is its own authority, and `key.pem`, for the services of a region. Fails if a file cannot be
-/// written.
+/// Writes `certificate.pem`, which is its own authority, and `key.pem`, for the services of a region. Fails if a file
+/// cannot be written.
 pub fn certificate(folder: &Path, region: &str) -> Result<TlsFiles> {
     let failed = |error| HarnessError::io("writing a certificate")(error);
     let names = NAMES.map(|name| format!("{}.aliyuncs.com", name.replace("REGION", region)));
@@ -45,8 +45,8 @@ pub fn certificate(folder: &Path, region: &str) -> Result<TlsFiles> {
     Ok(files)
 }
 
-/// Starts a proxy for TLS connections, all of which lead to one address. Returns where it listens. It ends with the runtime.
-/// Fails if no port is free.
+/// Starts a proxy for TLS connections, all of which lead to one address. Returns where it listens. It ends with the
+/// runtime. Fails if no port is free.
 pub async fn proxy_to(address: SocketAddr) -> Result<String> {
     let failed = |error| HarnessError::io("starting a proxy")(error);
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;

@@ -1,6 +1,6 @@
-//! The binaries that `tests/tools/build.sh` builds from their Go modules or downloads. A missing binary is an error that names the
-//! build command. Other binaries on the machine are used only if that script took them after a look at their version: a
-//! `kubectl` on the PATH may be of another one.
+//! The binaries that `tests/tools/build.sh` builds from their Go modules or downloads. A missing binary is an error
+//! that names the build command. Other binaries on the machine are used only if that script took them after a look at
+//! their version: a `kubectl` on the PATH may be of another one.
 
 use std::path::PathBuf;
 

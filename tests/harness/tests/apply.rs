@@ -1,5 +1,5 @@
-//! What the chart and `deploy/kustomize` render, applied with kubectl on a real API server, and what the notes of a release say
-//! about its namespace.
+//! What the chart and `deploy/kustomize` render, applied with kubectl on a real API server, and what the notes of a
+//! release say about its namespace.
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 

@@ -1,5 +1,5 @@
-//! docs/src/project/chart-checks.md and the tests agree: every check has a row with tests that exist and have its number, and
-//! every test with the number of a check is in its row.
+//! docs/src/project/chart-checks.md and the tests agree: every check has a row with tests that exist and have its
+//! number, and every test with the number of a check is in its row.
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 

@@ -254,7 +254,8 @@ async fn the_api_server_accepts_what_every_set_of_values_renders() {
     for file in std::fs::read_dir(chart().join("ci")).unwrap() {
         let values = file.unwrap().path().display().to_string();
         let rendered = objects(&render(Helm::Four, &["--values", &values]).unwrap());
-        // A dry run stores nothing, and a Pod is refused without its ServiceAccount: install.rs has the Pod of `helm test`.
+        // A dry run stores nothing, and a Pod is refused without its ServiceAccount: install.rs has the Pod of `helm
+        // test`.
         let accepted = |object: &&serde_json::Value| {
             object["apiVersion"] != "monitoring.coreos.com/v1" && object["kind"] != "Pod"
         };

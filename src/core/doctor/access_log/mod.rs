@@ -1,5 +1,5 @@
-//! What the access log of a bucket says about the sessions that read it. Source: page "Log fields" of Simple Log Service, field
-//! `extend_information`.
+//! What the access log of a bucket says about the sessions that read it. Source: page "Log fields" of Simple Log
+//! Service, field `extend_information`.
 
 pub(super) mod checks;
 pub(super) mod reader;

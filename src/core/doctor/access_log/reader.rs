@@ -13,8 +13,8 @@ use crate::core::doctor::access_log::{AccessLog, FIELD, csv_fields};
 /// Largest entry that is read: one of OSS has some KiB.
 const MOST_ENTRY_BYTES: usize = 256 * 1024;
 
-/// Reads a log: a JSON array, a JSON object in each line, CSV with a header, or lines as OSS stores them in a bucket. Only the
-/// role of one account counts, whatever its case.
+/// Reads a log: a JSON array, a JSON object in each line, CSV with a header, or lines as OSS stores them in a bucket.
+/// Only the role of one account counts, whatever its case.
 ///
 /// # Errors
 /// Returns the error of the source, and one for an entry of a JSON array that is too large.

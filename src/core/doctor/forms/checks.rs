@@ -1,5 +1,5 @@
-//! Checks of the probe of unusual policies: one for each form, for the other account, for two writes at once, and whether the
-//! policy is back.
+//! Checks of the probe of unusual policies: one for each form, for the other account, for two writes at once, and
+//! whether the policy is back.
 
 use crate::core::doctor::forms::policy_form::PolicyForm;
 use crate::core::doctor::forms::{FormsFindings, PairAnswers, PutAnswer};

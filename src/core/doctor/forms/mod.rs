@@ -1,6 +1,6 @@
-//! The questions that only writes answer, and no billed call: which unusual policies OSS accepts, what it answers to two writes at
-//! once, and to a write by the account of the project. This module decides the next step; the policy goes back afterwards in any
-//! case.
+//! The questions that only writes answer, and no billed call: which unusual policies OSS accepts, what it answers to
+//! two writes at once, and to a write by the account of the project. This module decides the next step; the policy
+//! goes back afterwards in any case.
 
 pub(super) mod checks;
 pub(super) mod policy_form;
@@ -76,8 +76,8 @@ pub struct FormsProbe {
 }
 
 impl FormsProbe {
-    /// Starts with the usual form. `other_account` says whether the account of the project is another one than that of the
-    /// bucket, so that its write must be refused.
+    /// Starts with the usual form. `other_account` says whether the account of the project is another one than that
+    /// of the bucket, so that its write must be refused.
     pub fn new(place: FormPlace, account: &str, other_account: bool) -> Self {
         let usual = FormQuestion::Form(PolicyForm::Usual);
         let mut open = VecDeque::from([usual]);
@@ -178,7 +178,8 @@ impl FormsProbe {
     }
 
     fn on_two(&mut self, [first, second]: &[Answered; 2], live: Option<usize>) {
-        // Neither a failure of the service, after which the write may be in effect, nor a refusal of the caller is about two writes.
+        // Neither a failure of the service, after which the write may be in effect, nor a refusal of the caller is
+        // about two writes.
         let is_said =
             |error: &CloudError| error.had_no_effect() && (error.is_transient() || error.rejects_content());
         let pair = match (reading(first, is_said), reading(second, is_said)) {

@@ -1,6 +1,6 @@
-//! Policies of unusual forms, of which a probe asks what OSS answers. None of them gives access to anybody: the only principal is
-//! the account that owns the bucket, each resource is below a prefix without objects, and the effect is Deny, or the spelling of
-//! Allow that is asked about.
+//! Policies of unusual forms, of which a probe asks what OSS answers. None of them gives access to anybody: the only
+//! principal is the account that owns the bucket, each resource is below a prefix without objects, and the effect is
+//! Deny, or the spelling of Allow that is asked about.
 
 use serde::Serialize;
 
@@ -82,8 +82,8 @@ impl PolicyForm {
         }
     }
 
-    /// What the documentation says, and whether OSS accepts the form by it; `None` if no page says so, or two contradict each
-    /// other.
+    /// What the documentation says, and whether OSS accepts the form by it; `None` if no page says so, or two
+    /// contradict each other.
     pub(crate) fn documented(self) -> Option<(&'static str, bool)> {
         match self {
             Self::Usual | Self::Sid | Self::UnknownMember | Self::LongStatement => None,

@@ -99,7 +99,8 @@ pub struct LimitsProbe {
 }
 
 impl LimitsProbe {
-    /// Starts with the grantee of a grant, the requests per second of the project, and the keys of other objects to score.
+    /// Starts with the grantee of a grant, the requests per second of the project, and the keys of other objects to
+    /// score.
     pub fn new(grantee: &Grantee, limit: u32, objects: &[String], most_billed: u32) -> Self {
         let mut behind_write = VecDeque::from([LimitCase::Image, LimitCase::MissingObject]);
         behind_write.extend(objects.iter().cloned().map(LimitCase::Object));

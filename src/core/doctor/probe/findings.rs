@@ -52,7 +52,8 @@ impl ProbeFindings {
         Some(seconds.saturating_mul(2).clamp(LEAST_SETTLE_SECONDS, 3600))
     }
 
-    /// Whether access was denied to a statement that OSS accepted, and the `ram:PassRole` statement was not tried beside it.
+    /// Whether access was denied to a statement that OSS accepted, and the `ram:PassRole` statement was not tried
+    /// beside it.
     pub fn may_need_pass_role(&self) -> bool {
         let ended = self.works.is_none() && self.stopped.is_none();
         ended && self.pass_role.is_none() && self.rejected.is_empty() && !self.denied.is_empty()

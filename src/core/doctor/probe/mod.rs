@@ -1,5 +1,5 @@
-//! The questions that only a write or a billed call answers: which principal OSS accepts, how it compares the role, and how soon
-//! it enforces a policy. This module decides the next step; the policy goes back afterwards in any case.
+//! The questions that only a write or a billed call answers: which principal OSS accepts, how it compares the role,
+//! and how soon it enforces a policy. This module decides the next step; the policy goes back afterwards in any case.
 
 pub(super) mod checks;
 pub(super) mod findings;

@@ -1,5 +1,5 @@
-//! The questions of a probe in their order: access first, then reading the policy back, the spelling of a Deny, if it is asked for,
-//! the `ram:PassRole` statement, if it is allowed, and the end of access, if it is asked for.
+//! The questions of a probe in their order: access first, then reading the policy back, the spelling of a Deny, if it
+//! is asked for, the `ram:PassRole` statement, if it is allowed, and the end of access, if it is asked for.
 
 use crate::core::doctor::deny_spelling::{DenyFindings, DenyProbe};
 use crate::core::doctor::pass_role::PassRoleProbe;

@@ -1,5 +1,5 @@
-//! Checks of the probe of other ways to access: the role chain of the job, the statement with conditions, the price, and whether
-//! the policy is back.
+//! Checks of the probe of other ways to access: the role chain of the job, the statement with conditions, the price,
+//! and whether the policy is back.
 
 use crate::api::RoleType;
 use crate::core::doctor::probe::checks::{billed_check, restore_check, stopped_check};

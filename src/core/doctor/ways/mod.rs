@@ -1,6 +1,6 @@
-//! The questions of two other ways to access, by a few billed calls: does IMM read through the role chain of the job without a
-//! bucket policy, and is a statement with conditions on the network a grant that does not count as public? This module decides the
-//! next step; the policy goes back afterwards in any case.
+//! The questions of two other ways to access, by a few billed calls: does IMM read through the role chain of the job
+//! without a bucket policy, and is a statement with conditions on the network a grant that does not count as public?
+//! This module decides the next step; the policy goes back afterwards in any case.
 
 pub(super) mod checks;
 pub(super) mod findings;
@@ -17,7 +17,8 @@ use crate::api::{Grantee, RoleChain, RoleType};
 use crate::core::error::{CloudError, CloudErrorKind};
 use findings::{ChainAnswer, ConditionFindings, WaysFindings};
 
-/// First pause of the wait for the statement with conditions. Each one is as long as the time until then and this one together.
+/// First pause of the wait for the statement with conditions. Each one is as long as the time until then and this one
+/// together.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Scoring calls of that wait.
 const CALLS_OF_CONDITIONS: u32 = 7;
@@ -129,7 +130,8 @@ impl WaysProbe {
             (WayQuestion::Nothing, Ok(())) => self.stop(SCORED_WITHOUT_STATEMENT),
             (WayQuestion::Nothing, Err(error)) if is_about_the_image(error) => self.begin_next(),
             (WayQuestion::Nothing, Err(error)) => self.stop(&not_scored(error)),
-            // Without an answer about the chain it must not count as refused: another type would be taken for the right one.
+            // Without an answer about the chain it must not count as refused: another type would be taken for the
+            // right one.
             (WayQuestion::Chain(_), Err(error)) if error.is_transient() || error.rejects_credentials() => {
                 self.stop(&format!(
                     "IMM did not say whether it can read the image through the role chain ({})",

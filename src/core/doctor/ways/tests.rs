@@ -28,7 +28,8 @@ fn denied() -> CloudError {
     CloudError::new(CloudErrorKind::AccessDenied, "AccessDenied")
 }
 
-/// A cloud of which one type of roles is trusted, and that enforces the statement with conditions after a time, if at all.
+/// A cloud of which one type of roles is trusted, and that enforces the statement with conditions after a time, if at
+/// all.
 struct ScriptedWays {
     trusted: Option<RoleType>,
     lag: Option<u64>,

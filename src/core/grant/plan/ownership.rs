@@ -17,8 +17,8 @@ pub(super) struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// Whether the statement counts as foreign: no ledger proves that this identity has written it, and an entry records that
-    /// it was there before, or none that it was applied.
+    /// Whether the statement counts as foreign: no ledger proves that this identity has written it, and an entry
+    /// records that it was there before, or none that it was applied.
     pub(super) fn is_pre_existing(&self) -> bool {
         if self
             .entries
@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn only_what_a_ledger_proves_is_not_foreign() {
         let (mine, other) = (Some("mine"), Some("other"));
-        // The entry, whether its write can have taken effect, the text in the document, whether several namespaces share the
-        // identity; whether the statement counts as foreign.
+        // The entry, whether its write can have taken effect, the text in the document, whether several namespaces
+        // share the identity; whether the statement counts as foreign.
         let cases = [
             ((Applied, mine, false), false, "text", true, false),
             ((Applied, mine, true), false, "text", true, true),

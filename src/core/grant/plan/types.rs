@@ -20,16 +20,17 @@ pub struct PlanInput<'a> {
     pub absence_untrusted: bool,
     /// Fingerprints of statements that grants of other identities have written: these grants must not remove them.
     pub placed_by_others: Option<&'a BTreeSet<String>>,
-    /// Fingerprints of statements whose copy in the document a grant of another identity has written: an intended write of
-    /// one of these grants has not placed it.
+    /// Fingerprints of statements whose copy in the document a grant of another identity has written: an intended
+    /// write of one of these grants has not placed it.
     pub explained_by_others: Option<&'a BTreeSet<String>>,
     /// Fingerprints of statements that confirmed writes of this process have removed. If a read that is not stale
     /// contains one of them, another writer has added it. With the times of the removals.
     pub confirmed_removed: Option<&'a BTreeMap<String, Timestamp>>,
     /// Digest of the identity that has read the document. Applied entries of enforced grants take it.
     pub identity: Option<&'a str>,
-    /// Whether grants of several namespaces share the identity, as they do the operator's own. An applied entry of another
-    /// identity then proves nothing: whoever may write statuses in one of the namespaces could have made it up.
+    /// Whether grants of several namespaces share the identity, as they do the operator's own. An applied entry of
+    /// another identity then proves nothing: whoever may write statuses in one of the namespaces could have made it
+    /// up.
     pub shared_identity: bool,
 }
 

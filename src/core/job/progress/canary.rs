@@ -1,6 +1,6 @@
 //! Which calls decide whether further calls can succeed: one call at a time is sent until an image has a score. After a
-//! denial of a job that has scores, calls for other images decide in the same way: images can be denied alone, for example
-//! because of their KMS key.
+//! denial of a job that has scores, calls for other images decide in the same way: images can be denied alone, for
+//! example because of their KMS key.
 
 use std::collections::BTreeSet;
 

@@ -2,8 +2,8 @@
 //!
 //! The first call of every run is a canary call: a wrong project, role or grant then costs one billed request. Requests
 //! are reserved before they are sent, so that a crash never spends more than was recorded. Stored results
-//! enter in `resume.rs`, items in `add_items.rs`; responses are evaluated in `response.rs`, and what is done is recorded in
-//! `settle.rs`.
+//! enter in `resume.rs`, items in `add_items.rs`; responses are evaluated in `response.rs`, and what is done is
+//! recorded in `settle.rs`.
 
 mod add_items;
 mod canary;
@@ -38,7 +38,8 @@ const DEFERRED_LIMIT: usize = 256;
 const DEFERRED_BYTES: usize = 90 * 1024;
 /// The next page of the source is read when fewer items than this are buffered.
 const REFILL_BELOW: usize = 250;
-/// The same after a refusal before the first score: the next calls are spread over a page of a listing, which has 1,000 objects.
+/// The same after a refusal before the first score: the next calls are spread over a page of a listing, which has
+/// 1,000 objects.
 const REFILL_AFTER_REFUSAL: usize = 751;
 
 /// An item to send or in flight.
@@ -240,8 +241,8 @@ impl Progress {
         self.pending += granted;
     }
 
-    /// Returns the reports to store: those with new results, and the open one if it was filed with another number of reserved
-    /// requests. Results that are kept in the status are in no report.
+    /// Returns the reports to store: those with new results, and the open one if it was filed with another number of
+    /// reserved requests. Results that are kept in the status are in no report.
     pub fn reports_to_store(&mut self, filed: Option<i64>) -> Vec<ReportDraft> {
         match &mut self.results {
             ResultBuffer::Inline(_) => Vec::new(),

@@ -136,8 +136,8 @@ fn results_that_are_held_are_limited_and_stored_ones_make_room() {
     reports.take_pending(false);
     reports.persisted();
     assert_eq!(reports.held, memory_of(&reports.open));
-    // With less memory, the open report is closed: it carries the reservation until the next result frees it, and the next
-    // report is as small.
+    // With less memory, the open report is closed: it carries the reservation until the next result frees it, and the
+    // next report is as small.
     reports.limit(0);
     assert!(!reports.is_full() && reports.can_carry_reservation());
     assert_eq!(sizes(&reports.take_pending(true)), [(1, reports.open.len())]);

@@ -23,11 +23,11 @@ pub struct Seed {
     pub projects: Vec<ProjectSeed>,
     /// The ECS instance whose metadata service answers; a later seed replaces it.
     pub instance: Option<InstanceSeed>,
-    /// Whether the regions of the finance cloud have hosts of OSS of their own and no IMM, as in the cloud. Otherwise they
-    /// are like other regions. No later seed switches it off.
+    /// Whether the regions of the finance cloud have hosts of OSS of their own and no IMM, as in the cloud. Otherwise
+    /// they are like other regions. No later seed switches it off.
     pub finance_regions: bool,
-    /// The region of the network that all clients are in: internal hosts of other regions cannot be reached from it. Absent: all
-    /// hosts can be reached.
+    /// The region of the network that all clients are in: internal hosts of other regions cannot be reached from it.
+    /// Absent: all hosts can be reached.
     pub network: Option<String>,
 }
 
@@ -250,8 +250,8 @@ pub struct ProjectSeed {
     pub principal_role: Option<String>,
     /// The name of the session as which the project reads objects. Absent means a random one for each call.
     pub session_name: Option<String>,
-    /// The address from which the project reads, in a VPC, for conditions of a policy. Absent means that its requests have
-    /// neither.
+    /// The address from which the project reads, in a VPC, for conditions of a policy. Absent means that its requests
+    /// have neither.
     pub reads_from: Option<String>,
     /// Whether the project reads only objects of buckets whose policy has a `ram:PassRole` statement.
     pub pass_role_required: bool,

@@ -73,8 +73,8 @@ impl Caller {
         self.has_right(action) && self.session_lets(action, &[resource.to_owned()], &Context::new())
     }
 
-    /// Returns whether the caller may use the key that encrypts an object. A bucket policy gives nobody the key, and no key
-    /// is shared with another account.
+    /// Returns whether the caller may use the key that encrypts an object. A bucket policy gives nobody the key, and
+    /// no key is shared with another account.
     pub(crate) fn decrypts(&self, object: &Object) -> bool {
         object.kms_key_of.as_ref().is_none_or(|account| {
             let key = format!("acs:kms:*:{account}:key/*");

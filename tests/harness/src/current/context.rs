@@ -5,8 +5,8 @@ const LOCAL_BEGINNINGS: [&str; 2] = ["kind-", "k3d-"];
 /// Whole names of contexts that local clusters have.
 const LOCAL_NAMES: [&str; 2] = ["minikube", "docker-desktop"];
 
-/// Decides whether the demo may use the current context. `typed` is the name that the user typed out. Returns the reason if
-/// it may not.
+/// Decides whether the demo may use the current context. `typed` is the name that the user typed out. Returns the
+/// reason if it may not.
 pub(super) fn allowed(current: &str, typed: Option<&str>) -> Result<(), String> {
     if current.is_empty() {
         return Err(

@@ -1,6 +1,6 @@
-//! What the demo created in the cluster. Objects are created, never applied over existing ones, so that each of them is the
-//! demo's; their uid is kept. A command that was interrupted leaves objects whose uid is not known: they carry the demo's mark
-//! as field manager or label.
+//! What the demo created in the cluster. Objects are created, never applied over existing ones, so that each of them
+//! is the demo's; their uid is kept. A command that was interrupted leaves objects whose uid is not known: they carry
+//! the demo's mark as field manager or label.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! What must not exist in the cluster before the demo: the operator in any form, and the namespaces that the demo creates.
+//! What must not exist in the cluster before the demo: the operator in any form, and the namespaces that the demo
+//! creates.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! A cluster that the user has: the one of the current context. The demo is refused if the cluster may not be the right one
-//! or has the operator already, and removes exactly what it created.
+//! A cluster that the user has: the one of the current context. The demo is refused if the cluster may not be the
+//! right one or has the operator already, and removes exactly what it created.
 
 mod context;
 pub mod created;
@@ -19,8 +19,8 @@ use crate::plane::{Helm, clients};
 use crate::process::guard;
 use crate::tools::Tool;
 
-/// The cluster of the current context. Its kubeconfig is copied at the start, so that `kubectl config use-context` in another
-/// terminal changes nothing. Dropping the value removes the copy.
+/// The cluster of the current context. Its kubeconfig is copied at the start, so that `kubectl config use-context` in
+/// another terminal changes nothing. Dropping the value removes the copy.
 #[derive(Debug)]
 pub struct CurrentCluster {
     context: String,
@@ -31,9 +31,9 @@ pub struct CurrentCluster {
 }
 
 impl CurrentCluster {
-    /// Reads a kubeconfig, by default the one that kubectl uses, and sends nothing to the cluster. `typed` is the name of the
-    /// context that the user typed out. Fails with `Refused` if the current context has another name, or if none is typed
-    /// and it is not that of a local cluster.
+    /// Reads a kubeconfig, by default the one that kubectl uses, and sends nothing to the cluster. `typed` is the
+    /// name of the context that the user typed out. Fails with `Refused` if the current context has another name, or
+    /// if none is typed and it is not that of a local cluster.
     pub async fn open(kubeconfig: Option<&Path>, typed: Option<&str>) -> Result<Self> {
         let view = async |more: &[&str]| {
             let mut kubectl = Command::new(Tool::Kubectl.path()?);

@@ -26,8 +26,8 @@ pub struct RemovalReport {
     pub failed: Vec<String>,
 }
 
-/// Removes the grants and jobs, while the operator runs. One whose finalizer is not removed in time loses it: the cloud of
-/// the demo ends with it.
+/// Removes the grants and jobs, while the operator runs. One whose finalizer is not removed in time loses it: the
+/// cloud of the demo ends with it.
 pub async fn remove_own_kinds(cluster: &CurrentCluster, created: &[CreatedObject]) -> RemovalReport {
     let mut paths = Paths::new(cluster);
     let mut report = RemovalReport::default();
@@ -45,8 +45,8 @@ pub async fn remove_own_kinds(cluster: &CurrentCluster, created: &[CreatedObject
     report
 }
 
-/// Removes the other objects, then the namespaces and the CRDs that nobody else uses. Fails if it cannot be seen what others
-/// use; these then stay.
+/// Removes the other objects, then the namespaces and the CRDs that nobody else uses. Fails if it cannot be seen what
+/// others use; these then stay.
 pub async fn remove_rest(cluster: &CurrentCluster, created: &[CreatedObject]) -> Result<RemovalReport> {
     let mut paths = Paths::new(cluster);
     let mut report = RemovalReport::default();

@@ -9,8 +9,8 @@ use super::created::CreatedObject;
 /// The annotation of the operator's copies of bucket policies.
 const BUCKET: &str = "immops.dev/bucket";
 
-/// Returns which objects of a namespace are of others: not created by the demo, nor owned by what it created, nor made by the
-/// cluster in every namespace, nor a copy of a policy that the operator made.
+/// Returns which objects of a namespace are of others: not created by the demo, nor owned by what it created, nor
+/// made by the cluster in every namespace, nor a copy of a policy that the operator made.
 pub(super) fn strangers(found: &[Value], created: &[CreatedObject]) -> Vec<String> {
     let mut known: BTreeSet<&str> = created.iter().map(|object| object.uid.as_str()).collect();
     let text = |object: &Value, path: &str| {

@@ -1,5 +1,6 @@
 //! `make demo`: runs Alibaba Cloud's cross-account procedure with two custom resources through a real API server, and
-//! reverts it completely. Any unexpected result ends the demo with the reason. `CLUSTER=current` uses a cluster of the user.
+//! reverts it completely. Any unexpected result ends the demo with the reason. `CLUSTER=current` uses a cluster of
+//! the user.
 
 mod cluster;
 mod difference;

@@ -41,8 +41,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts the emulator, and a control plane unless the demo uses the cluster of the user. Fails if that cluster has the
-    /// operator already.
+    /// Starts the emulator, and a control plane unless the demo uses the cluster of the user. Fails if that cluster
+    /// has the operator already.
     pub(super) async fn start(show: Show, binary: PathBuf, current: Option<CurrentCluster>) -> Result<Self> {
         let seed = checkout().join("tests/emulator/seeds/cross-account.yaml");
         let seed = Seed::from_file(&seed).map_err(unexpected)?;

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::{cell, head};
 use crate::error::{HarnessError, Result};
 
-/// Returns the page from the text of the module that registers the metrics. Fails if a registration has an unexpected form.
+/// Returns the page from the text of the module that registers the metrics. Fails if a registration has an unexpected
+/// form.
 pub fn page(source: &str) -> Result<String> {
     let mut page = head("Metrics", "`src/runtime/metrics.rs`");
     page.push_str(

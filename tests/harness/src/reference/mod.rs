@@ -1,5 +1,5 @@
-//! Generated reference pages of the book. Each is derived from what users meet: the CRDs, the help texts of the program, the
-//! registered metrics, the names of annotations and labels, and the values of the chart.
+//! Generated reference pages of the book. Each is derived from what users meet: the CRDs, the help texts of the
+//! program, the registered metrics, the names of annotations and labels, and the values of the chart.
 
 mod api;
 mod metrics;

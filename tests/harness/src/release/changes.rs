@@ -9,8 +9,8 @@ const CHANGES: &str = "  artifacthub.io/changes: |";
 /// The annotation that says whether the section has an entry below *Security*.
 const SECURITY: &str = "  artifacthub.io/containsSecurityUpdates: ";
 
-/// Returns a Chart.yaml with the entries of a section of the changelog. Entries below another heading than those of Keep a
-/// Changelog are left out, because Artifact Hub has no kind for them.
+/// Returns a Chart.yaml with the entries of a section of the changelog. Entries below another heading than those of
+/// Keep a Changelog are left out, because Artifact Hub has no kind for them.
 ///
 /// # Errors
 /// The section has no entry, or Chart.yaml does not have both annotations.

@@ -77,8 +77,8 @@ pub fn missing_packages() -> Vec<&'static str> {
     missing.flat_map(|(_, packages)| packages.split(' ')).collect()
 }
 
-/// Compiles the sources in `root`, with `target` as the target folder, and starts the binary. The names of these folders, and
-/// of the folder of crates, are not in the binary.
+/// Compiles the sources in `root`, with `target` as the target folder, and starts the binary. The names of these
+/// folders, and of the folder of crates, are not in the binary.
 ///
 /// # Errors
 /// The compilation fails, or the binary is not static, does not start, or has another version.
@@ -97,8 +97,8 @@ pub async fn compile(architecture: Architecture, root: &Path, target: &Path) -> 
     Ok(binary)
 }
 
-/// Returns compiler flags that replace the folders of sources and crates by fixed names, separated as cargo expects. The last
-/// flag that matches wins.
+/// Returns compiler flags that replace the folders of sources and crates by fixed names, separated as cargo expects.
+/// The last flag that matches wins.
 fn remaps(root: &Path, target: &Path) -> Result<String> {
     let home = cargo_home()?;
     let flag = |(from, to): (&Path, &str)| format!("--remap-path-prefix={}={to}", from.display());

@@ -12,8 +12,8 @@ const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The SBOM in the image. An image from source has none: its builder has no harness.
 pub const BILL_IN_IMAGE: &str = "usr/share/sbom/imm-operator.cdx.json";
 
-/// Writes the files of the image to a folder: the binary, its bill of materials, the certificates, and the account that the
-/// Dockerfile in `root` writes into the image from source.
+/// Writes the files of the image to a folder: the binary, its bill of materials, the certificates, and the account
+/// that the Dockerfile in `root` writes into the image from source.
 ///
 /// # Errors
 /// A file cannot be read or written, or the Dockerfile writes no account.

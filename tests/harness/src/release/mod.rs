@@ -1,5 +1,6 @@
-//! Makes the files of a release. Publishing and signing are steps of `.github/workflows/release.yml`, which runs this first.
-//! The files contain no time of the build and no path of the machine, so that the same binary gives the same bytes.
+//! Makes the files of a release. Publishing and signing are steps of `.github/workflows/release.yml`, which runs this
+//! first. The files contain no time of the build and no path of the machine, so that the same binary gives the same
+//! bytes.
 
 mod changes;
 mod compile;
@@ -42,15 +43,16 @@ pub struct ReleaseOptions {
     pub output: PathBuf,
     /// The binaries for [`ARCHITECTURES`]; `None` compiles them.
     pub binaries: Option<[PathBuf; ARCHITECTURES.len()]>,
-    /// Use the section `Unreleased` of the changelog if the version has none yet, allow pages that say that there is no release,
-    /// and any version of Rust.
+    /// Use the section `Unreleased` of the changelog if the version has none yet, allow pages that say that there is
+    /// no release, and any version of Rust.
     pub dry_run: bool,
 }
 
 /// Checks what can be checked before anything is compiled, and returns the section of the changelog.
 ///
 /// # Errors
-/// Chart, changelog and workspace disagree about the version; or it is no dry run, and a page says that there is no release.
+/// Chart, changelog and workspace disagree about the version; or it is no dry run, and a page says that there is no
+/// release.
 pub async fn check(root: &Path, dry_run: bool) -> Result<String> {
     same_version(&read(root, "charts/imm-operator/Chart.yaml")?)?;
     let places = if dry_run { Vec::new() } else { places(root).await? };
@@ -63,8 +65,8 @@ pub async fn check(root: &Path, dry_run: bool) -> Result<String> {
     section(&read(root, "CHANGELOG.md")?, VERSION, dry_run)
 }
 
-/// Makes all files of a release and returns their names. The files of the image are in another folder, [`images`], below the
-/// name of each architecture.
+/// Makes all files of a release and returns their names. The files of the image are in another folder, [`images`],
+/// below the name of each architecture.
 ///
 /// # Errors
 /// Chart, changelog and workspace disagree about the version, or a command fails.
@@ -180,8 +182,8 @@ async fn compiled(root: &Path) -> Result<[PathBuf; ARCHITECTURES.len()]> {
     ])
 }
 
-/// Packages the chart with Helm, which checks it, and packs its files again, because Helm writes the time into the archive. The
-/// chart lists the changes in the section of the changelog.
+/// Packages the chart with Helm, which checks it, and packs its files again, because Helm writes the time into the
+/// archive. The chart lists the changes in the section of the changelog.
 async fn package_chart(root: &Path, place: &Path, section: &str, to: &Path) -> Result<()> {
     let folder = place.display().to_string();
     let sources = root.join("charts/imm-operator").display().to_string();

@@ -3,8 +3,8 @@
 use super::REPOSITORY;
 use crate::error::{HarnessError, Result};
 
-/// Returns the section of a version in the changelog, without its heading. With `or_unreleased`, the section of unreleased
-/// changes is used if the version has none.
+/// Returns the section of a version in the changelog, without its heading. With `or_unreleased`, the section of
+/// unreleased changes is used if the version has none.
 ///
 /// # Errors
 /// There is no such section, or it is empty.
@@ -60,8 +60,8 @@ fn is_link(line: &str) -> bool {
     line.starts_with('[') && line.contains("]: ")
 }
 
-/// Fills the version, and the checksum of each architecture, into the manifest of the kubectl plugin. The place of a checksum
-/// is, for example, `{{SHA256_AMD64}}`.
+/// Fills the version, and the checksum of each architecture, into the manifest of the kubectl plugin. The place of a
+/// checksum is, for example, `{{SHA256_AMD64}}`.
 ///
 /// # Errors
 /// A checksum is not SHA-256, or the manifest does not have exactly these places.

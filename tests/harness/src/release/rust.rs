@@ -1,5 +1,5 @@
-//! The compilers of a release. The Dockerfile names the version of Rust, where Dependabot updates it; the release workflow
-//! installs that version, and everything that is compiled for a release is compiled with it.
+//! The compilers of a release. The Dockerfile names the version of Rust, where Dependabot updates it; the release
+//! workflow installs that version, and everything that is compiled for a release is compiled with it.
 
 use std::path::Path;
 

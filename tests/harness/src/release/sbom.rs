@@ -1,6 +1,6 @@
-//! The software bill of materials: every crate of the operator's binary, as CycloneDX 1.5. It has no serial number and no time,
-//! so that equal sources give equal bytes. The source is `cargo tree`: `cargo metadata` also lists what other packages of the
-//! workspace enable.
+//! The software bill of materials: every crate of the operator's binary, as CycloneDX 1.5. It has no serial number
+//! and no time, so that equal sources give equal bytes. The source is `cargo tree`: `cargo metadata` also lists what
+//! other packages of the workspace enable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

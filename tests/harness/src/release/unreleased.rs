@@ -1,4 +1,5 @@
-//! Sentences of the documentation that are true only while no version is released. A release fails while one of them stands.
+//! Sentences of the documentation that are true only while no version is released. A release fails while one of them
+//! stands.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The stages `book` and `browser`: the book is built, its links lead somewhere, and a browser shows it and finds a word in it.
+//! The stages `book` and `browser`: the book is built, its links lead somewhere, and a browser shows it and finds a
+//! word in it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -104,8 +104,8 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
     Ok(folder.join(target).join("release/imm-operator"))
 }
 
-/// Creates a build context as a release has it, and a Dockerfile without the stages that compile. Fails if the Dockerfile has
-/// an unexpected form.
+/// Creates a build context as a release has it, and a Dockerfile without the stages that compile. Fails if the
+/// Dockerfile has an unexpected form.
 fn context(root: &Path, binary: &Path, bill: &str, folder: &TempDir) -> Result<PathBuf> {
     let doing = || HarnessError::io("creating the build context of the image");
     let context = folder.path().join("context");

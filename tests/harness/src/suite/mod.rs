@@ -37,8 +37,8 @@ pub const RELEASE_STAGES: [&str; 7] = [
     "upgrade",
 ];
 
-/// Runs the named stages. If none is named, runs those of `make test`, and with `release` those of a release as well. Returns
-/// `true` if nothing failed.
+/// Runs the named stages. If none is named, runs those of `make test`, and with `release` those of a release as well.
+/// Returns `true` if nothing failed.
 pub async fn run(names: &[String], release: bool) -> bool {
     let root = checkout();
     let mut outcomes = Vec::new();

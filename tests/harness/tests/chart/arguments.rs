@@ -1,4 +1,5 @@
-//! Arguments and variables of the operator's container: those that it could not use, or that other values decide, are refused.
+//! Arguments and variables of the operator's container: those that it could not use, or that other values decide, are
+//! refused.
 
 use imm_harness::environment::checkout;
 

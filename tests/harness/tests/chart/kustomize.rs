@@ -1,4 +1,5 @@
-//! The Kustomize base and its overlays: each renders with kubectl, and is the chart with the values that the overlay names.
+//! The Kustomize base and its overlays: each renders with kubectl, and is the chart with the values that the overlay
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::rendering::{helm, objects, only};
 
-/// Folders below `deploy/kustomize`, the values of the chart that render the same objects, and the namespace's own labels.
+/// Folders below `deploy/kustomize`, the values of the chart that render the same objects, and the namespace's own
+/// labels.
 const FOLDERS: [(&str, &[&str], &[&str]); 3] = [
     ("base", &[], &[]),
     (

@@ -1,4 +1,5 @@
-//! Values of the Pod that contradict each other, or that the API server would refuse: each is refused with its name in the message.
+//! Values of the Pod that contradict each other, or that the API server would refuse: each is refused with its name
+//! in the message.
 
 use super::wrong_values::{assert_accepted, assert_refused};
 

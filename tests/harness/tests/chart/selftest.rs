@@ -1,4 +1,5 @@
-//! The Pod of `helm test`: the operator's image, ServiceAccount and flags, and no label by which an object selects the operator.
+//! The Pod of `helm test`: the operator's image, ServiceAccount and flags, and no label by which an object selects
+//! the operator.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The Dockerfile's stage that compiles, which needs an image that these machines cannot pull: its commands are those of a
-//! release, and what it copies into the image are the files of a release.
+//! The Dockerfile's stage that compiles, which needs an image that these machines cannot pull: its commands are those
+//! of a release, and what it copies into the image are the files of a release.
 
 use std::path::Path;
 

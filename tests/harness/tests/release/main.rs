@@ -1,5 +1,5 @@
-//! The files of a release, made of a binary that is no operator: they are complete, agree with each other and the repository,
-//! and are the same bytes each time.
+//! The files of a release, made of a binary that is no operator: they are complete, agree with each other and the
+//! repository, and are the same bytes each time.
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics")]
 
