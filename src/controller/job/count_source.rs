@@ -15,8 +15,8 @@ use crate::api::{Cursor, GrantSpec, JobSpec, ObservedSource};
 use crate::controller::context::Context;
 use crate::core::job::delays::{NEXT_SECOND, is_past_deadline, retry_counted_page};
 use crate::core::job::{
-    AllowedBuckets, CountSchedule, CountStep, ItemCounter, PageUse, Phase, Renewal, SourcePosition,
-    SourceSpec, after_shown_count, count_step, pinned_source, renewed,
+    AllowedBuckets, CountSchedule, ItemCounter, PageUse, Phase, Renewal, SourcePosition, SourceSpec,
+    after_shown_count, pinned_source, renewed,
 };
 use crate::ports::{AccessKeys, CloudError, ListPosition};
 use crate::runtime::queue::Action;
@@ -34,23 +34,21 @@ pub(super) async fn count_source(
         return Continue(());
     };
     let observed = writer.job.status.source.clone().unwrap_or_default();
-    match count_step(&observed) {
-        CountStep::Done => Continue(()),
-        CountStep::Pin => {
-            let pinned = match pin_source(context, (spec, job.source_spec), keys).await {
-                Ok(pinned) => pinned,
-                Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
-            };
-            let stored = writer.persist(context, None, &Phase::Counting(pinned, 0)).await;
-            Break(stored.then(Action::Requeue(NEXT_SECOND)))
-        }
-        CountStep::Count => {
-            let counter = Box::pin(count_pages(job, writer, &observed, keys.clone(), grant)).await?;
-            // The count is stored before it is used.
-            let phase = Phase::Counting(counter.source_seen(&observed), counter.items());
-            writer.persist(context, None, &phase).await.or_retry()
-        }
+    if observed.items.is_some() {
+        return Continue(());
     }
+    if observed.as_of.is_none() {
+        let pinned = match pin_source(context, (spec, job.source_spec), keys).await {
+            Ok(pinned) => pinned,
+            Err(error) => return Break(on_source_error(context, writer, None, spec, &error).await),
+        };
+        let stored = writer.persist(context, None, &Phase::Counting(pinned, 0)).await;
+        return Break(stored.then(Action::Requeue(NEXT_SECOND)));
+    }
+    let counter = Box::pin(count_pages(job, writer, &observed, keys.clone(), grant)).await?;
+    // The count is stored before it is used.
+    let phase = Phase::Counting(counter.source_seen(&observed), counter.items());
+    writer.persist(context, None, &phase).await.or_retry()
 }
 
 /// Counts the items of all pages.
@@ -67,7 +65,7 @@ async fn count_pages(
     let (started_at, mut schedule) = (Instant::now(), CountSchedule::default());
     while let Some(at) = place {
         // Before the page occupies a part of the memory budget: reading the job needs one too.
-        let checks = schedule.checks_changes(started_at.elapsed());
+        let checks = schedule.is_check_due(started_at.elapsed());
         if is_past_deadline(&writer.job, spec, context.ports.now())
             || context.stop.is_cancelled()
             || (checks && is_changed(context, writer).await)
@@ -75,13 +73,15 @@ async fn count_pages(
             return Break(Action::Requeue(Duration::ZERO));
         }
         if checks {
+            schedule.checked(started_at.elapsed());
             match renewed(job.source_credentials().await) {
                 Renewal::Use(fresh) => keys = fresh,
                 Renewal::Keep => {}
                 Renewal::Stop(phase) => return Break(block(context, writer, phase).await),
             }
         }
-        if schedule.shows_count(started_at.elapsed()) {
+        if schedule.is_showing_due(started_at.elapsed()) {
+            schedule.shown(started_at.elapsed());
             let generation = writer.job.generation;
             let so_far = Phase::Counting(observed.clone(), counter.items());
             let stored = writer.persist(context, None, &so_far).await;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::job_run::{JobRun, RunEvent, ScoreResponse, apply_edits};
 use super::manifest_lines::check_manifest_lines;
 use super::persist::JobWriter;
-use super::started_annotation::mark;
+use super::started_annotation::add_started_annotation;
 use crate::controller::object_events::publish_job_event;
 use crate::core::job::delays::is_source_lost;
 use crate::core::job::events::{started, throttled};
 use crate::core::job::{
-    ResponseEffect, StopReason, WriteResult, add_items, apply_response, other_service_role, project_read,
-    project_unread, source_grew,
+    ResponseEffect, StopReason, WriteResult, add_items, apply_response, other_service_role, project_failed,
+    project_read, source_grew,
 };
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 use crate::runtime::metric_labels::ScoreOutcome;
@@ -90,7 +90,7 @@ fn handle_limits(
             check_service_role(run)
         }
         Err(error) => {
-            let reason = project_unread(&mut run.progress, error, canary)?;
+            let reason = project_failed(&mut run.progress, error, canary)?;
             Some(stop_with(run, reason, keys))
         }
     }
@@ -165,11 +165,11 @@ fn on_persisted(run: &mut JobRun<'_>, writer: JobWriter, stored: WriteResult) ->
 /// object without a reservation was therefore restored from a backup or has lost its status. Returns why the run
 /// has to stop; `None` when it continues.
 async fn mark_started(run: &mut JobRun<'_>) -> Option<StopReason> {
-    if !run.writer.job.needs_mark(&run.progress) {
+    if !run.writer.job.needs_started_annotation(&run.progress) {
         return None;
     }
-    if let Err(error) = mark(run.context, &mut run.writer.job).await {
-        let reason = StopReason::of_missing_mark(error);
+    if let Err(error) = add_started_annotation(run.context, &mut run.writer.job).await {
+        let reason = StopReason::of_missing_annotation(error);
         if let StopReason::NotStarted(error) = &reason {
             tracing::warn!(job = %run.writer.job.key, %error, "failed to add started annotation");
         }

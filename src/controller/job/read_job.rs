@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use super::end_job::rest;
 use super::persist::JobWriter;
 use super::retention;
-use super::started_annotation::restore_mark;
+use super::started_annotation::restore_started_annotation;
 use super::store_status::write_status;
 use crate::api::JobSpec;
 use crate::controller::context::Context;
@@ -45,7 +45,7 @@ pub(super) async fn read_job(context: &Context, key: &ObjectKey) -> ControlFlow<
         context.runs.stop_waiting(key);
         return Break(report_unreadable(context, job).await);
     }
-    let marked = restore_mark(context, &mut job).await;
+    let marked = restore_started_annotation(context, &mut job).await;
     if job.is_finished() {
         let next = retention::reconcile(context, job).await;
         return Break(if marked { next } else { next.within(RECHECK) });

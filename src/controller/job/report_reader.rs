@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::persist::JobWriter;
 use crate::controller::context::Context;
 use crate::core::job::{MAX_REPORTS, Progress, restore_report};
+use crate::core::memory_plan::OBJECT_BYTES;
 use crate::ports::{KubeError, StoredReport};
-use crate::runtime::memory_budget::OBJECT_BYTES;
 
 /// Memory of a page of three reports of 1.5 MB, while the last of them is decoded.
 pub(super) const REPORT_PAGE_BYTES: u64 = 8 * 1024 * 1024;

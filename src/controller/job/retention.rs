@@ -16,8 +16,8 @@ use crate::core::job::{
     JobObject, Retention, WriteResult, acknowledged_status, after_end, left_by_server_time, pruned_status,
     retention, selected_report, unlisted_reports,
 };
+use crate::core::memory_plan::OBJECT_BYTES;
 use crate::ports::{KubeError, StoredReport};
-use crate::runtime::memory_budget::OBJECT_BYTES;
 use crate::runtime::queue::Action;
 
 /// Reconciles a finished job.

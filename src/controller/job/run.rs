@@ -105,10 +105,12 @@ async fn prepare_step<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Before
         calls.push(ask_limits(run));
     }
     let facts = RunFacts {
-        refresh_waits: run.stores.is_under_way() && run.refreshes.is_due(run.elapsed()),
+        refresh_follows_store: run.stores.is_under_way() && run.refreshes.is_due(run.elapsed()),
         awaits_limits: run.awaiting_limits,
         limits_known: limiter.limits_known(identity),
-        other_role: check_service_role(run),
+        other_role: (!run.progress.canary_passed())
+            .then(|| check_service_role(run))
+            .flatten(),
     };
     before_step(&run.progress, facts)
 }

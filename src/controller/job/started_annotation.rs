@@ -9,18 +9,18 @@ use crate::ports::KubeError;
 ///
 /// # Errors
 /// Returns the error of the API server.
-pub(super) async fn mark(context: &Context, job: &mut JobObject) -> Result<(), KubeError> {
+pub(super) async fn add_started_annotation(context: &Context, job: &mut JobObject) -> Result<(), KubeError> {
     job.resource_version = context.ports.mark_started(job).await?;
     job.started = Some(job.uid.clone());
     Ok(())
 }
 
 /// Adds the annotation to a job that has made a call and lacks it. `false` when that failed.
-pub(super) async fn restore_mark(context: &Context, job: &mut JobObject) -> bool {
+pub(super) async fn restore_started_annotation(context: &Context, job: &mut JobObject) -> bool {
     if !job.lacks_started_annotation() {
         return true;
     }
-    match mark(context, job).await {
+    match add_started_annotation(context, job).await {
         Ok(()) => {
             tracing::warn!(job = %job.key, "started annotation was removed by another writer and is added again");
             true

@@ -29,7 +29,7 @@ pub fn stop_condition(
 #[derive(Clone, Debug)]
 pub struct RunFacts {
     /// Whether the object and the grant have to be read again once the store in flight is done.
-    pub refresh_waits: bool,
+    pub refresh_follows_store: bool,
     /// Whether the run has asked for the limits of the project before its canary call.
     pub awaits_limits: bool,
     /// Whether the limits of the project are known, or cannot be read.
@@ -60,7 +60,7 @@ pub fn before_step(progress: &Progress, facts: RunFacts) -> BeforeStep {
     match facts.other_role.filter(|_| before_canary) {
         Some(reason) => BeforeStep::Stop(reason),
         // A due refresh comes before the next call.
-        None if facts.refresh_waits => BeforeStep::Wait,
+        None if facts.refresh_follows_store => BeforeStep::Wait,
         None => BeforeStep::Ready,
     }
 }
@@ -104,7 +104,8 @@ mod tests {
             Some(StopReason::Reevaluate)
         );
     }
-    /// A job with one image, whose canary call has passed if `scored`.
+
+    /// A job with two images, whose canary call has passed if `scored`.
     fn job_with_open_items(scored: bool) -> Progress {
         let now = Timestamp::UNIX_EPOCH;
         let uris = ["oss://pics/a.jpg".to_owned(), "oss://pics/b.jpg".to_owned()];
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn a_run_waits_for_the_limits_before_its_canary_call_and_for_a_store_before_a_refresh() {
         let facts = RunFacts {
-            refresh_waits: false,
+            refresh_follows_store: false,
             awaits_limits: false,
             limits_known: true,
             other_role: None,
@@ -142,7 +143,7 @@ mod tests {
             ..role(other.clone())
         };
         let storing = RunFacts {
-            refresh_waits: true,
+            refresh_follows_store: true,
             ..facts.clone()
         };
         let stops = BeforeStep::Stop(StopReason::Finished(cancelled()));
@@ -167,7 +168,7 @@ mod tests {
         let mut progress = resume_progress(&spec, &JobStatus::default(), (0, true), now, "uid");
         add_listed(&mut progress, &[]);
         let facts = RunFacts {
-            refresh_waits: false,
+            refresh_follows_store: false,
             awaits_limits: false,
             limits_known: false,
             other_role: Some(StopReason::Finished(cancelled())),

@@ -5,35 +5,12 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use super::WriteResult;
-use crate::api::ObservedSource;
 use crate::core::requeue::Action;
 
 /// Interval at which the job is read while its source is counted.
 const CHECK_CHANGES_EVERY: Duration = Duration::from_secs(5);
 /// Interval at which the status of the job shows the number of items so far.
 const SHOW_COUNT_EVERY: Duration = Duration::from_secs(30);
-
-/// What remains to be done before the number of items is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CountStep {
-    /// The source is pinned: nothing newer is part of the job.
-    Pin,
-    /// Its pages are counted.
-    Count,
-    /// Nothing.
-    Done,
-}
-
-/// Returns what remains to be done for a source of which this is known.
-pub fn count_step(observed: &ObservedSource) -> CountStep {
-    if observed.items.is_some() {
-        CountStep::Done
-    } else if observed.as_of.is_none() {
-        CountStep::Pin
-    } else {
-        CountStep::Count
-    }
-}
 
 /// When a count has read and shown its job.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,23 +20,25 @@ pub struct CountSchedule {
 }
 
 impl CountSchedule {
-    /// Whether the job has to be read again, which counts as done.
-    pub fn checks_changes(&mut self, elapsed: Duration) -> bool {
-        begins_again(&mut self.checked, elapsed, CHECK_CHANGES_EVERY)
+    /// Whether the job has to be read again.
+    pub fn is_check_due(&self, elapsed: Duration) -> bool {
+        elapsed.saturating_sub(self.checked) >= CHECK_CHANGES_EVERY
     }
 
-    /// Whether the number of items so far has to be stored, which counts as done.
-    pub fn shows_count(&mut self, elapsed: Duration) -> bool {
-        begins_again(&mut self.shown, elapsed, SHOW_COUNT_EVERY)
+    /// Records that the job was read. A slow API server is asked less often: the interval begins after the answer.
+    pub fn checked(&mut self, elapsed: Duration) {
+        self.checked = elapsed;
     }
-}
 
-fn begins_again(last: &mut Duration, elapsed: Duration, interval: Duration) -> bool {
-    let is_over = elapsed.saturating_sub(*last) >= interval;
-    if is_over {
-        *last = elapsed;
+    /// Whether the number of items so far has to be stored.
+    pub fn is_showing_due(&self, elapsed: Duration) -> bool {
+        elapsed.saturating_sub(self.shown) >= SHOW_COUNT_EVERY
     }
-    is_over
+
+    /// Records that the number of items so far is stored.
+    pub fn shown(&mut self, elapsed: Duration) {
+        self.shown = elapsed;
+    }
 }
 
 /// Decides whether a count goes on after it has stored the number of items so far: not if the job is gone or another
@@ -77,19 +56,7 @@ pub fn after_shown_count(stored: WriteResult, is_edited: bool) -> ControlFlow<Ac
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::jiff::Timestamp;
-
     use super::*;
-    use crate::core::job::pinned_source;
-
-    #[test]
-    fn a_source_is_pinned_then_counted_once() {
-        assert_eq!(count_step(&ObservedSource::default()), CountStep::Pin);
-        let pinned = pinned_source(Timestamp::UNIX_EPOCH, None, false);
-        assert_eq!(count_step(&pinned), CountStep::Count);
-        let empty = pinned_source(Timestamp::UNIX_EPOCH, None, true);
-        assert_eq!(count_step(&empty), CountStep::Done);
-    }
 
     #[test]
     fn a_count_reads_its_job_every_five_seconds_and_shows_itself_every_thirty() {
@@ -101,11 +68,25 @@ mod tests {
             if (11..18).contains(&second) {
                 continue;
             }
-            checks.extend(schedule.checks_changes(elapsed).then_some(second));
-            shows.extend(schedule.shows_count(elapsed).then_some(second));
+            if schedule.is_check_due(elapsed) {
+                schedule.checked(elapsed);
+                checks.push(second);
+            }
+            if schedule.is_showing_due(elapsed) {
+                schedule.shown(elapsed);
+                shows.push(second);
+            }
         }
         assert_eq!(checks, [5, 10, 18, 23, 28, 33, 38, 43, 48, 53, 58, 63, 68]);
         assert_eq!(shows, [30, 60]);
+    }
+
+    #[test]
+    fn the_time_that_a_read_takes_does_not_count() {
+        let (mut schedule, at) = (CountSchedule::default(), Duration::from_secs);
+        assert!(schedule.is_check_due(at(5)));
+        schedule.checked(at(11));
+        assert!(!schedule.is_check_due(at(15)) && schedule.is_check_due(at(16)));
     }
 
     #[test]

@@ -45,7 +45,7 @@ mod write_result;
 
 pub use before_step::{BeforeStep, RunFacts, before_step, stop_condition};
 pub use conditions::missing_results;
-pub use count_schedule::{CountSchedule, CountStep, after_shown_count, count_step};
+pub use count_schedule::{CountSchedule, after_shown_count};
 pub use credential_checks::{
     AccountCheck, Renewal, check_account, operator_reads_source, refused_credentials, renewed,
     scoring_identity, source_bucket, source_identity,
@@ -68,7 +68,7 @@ pub use progress::{
     Item, KnownFacts, Progress, ResponseEffect, Step, add_items, add_listed, apply_response, deny_objects,
     restore_report, resume_progress,
 };
-pub use project_limits::{project_read, project_unread};
+pub use project_limits::{project_failed, project_read};
 pub use refresh::{RefreshSchedule, needs_account_check, rules_allow_run, stays_open, take_over_edits};
 pub use report::{MAX_REPORTS, build_report, may_replace_report, report_name};
 pub use result_buffer::{ReportBuffer, ReportDraft, ResultBuffer};
@@ -183,7 +183,7 @@ impl JobObject {
     }
 
     /// Returns `true` if the job must get its annotation before its next call, which is reserved and stored.
-    pub fn needs_mark(&self, progress: &Progress) -> bool {
+    pub fn needs_started_annotation(&self, progress: &Progress) -> bool {
         self.started.is_none() && progress.requests().reserved > 0
     }
 
@@ -262,11 +262,11 @@ mod tests {
         let start = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
         let mut progress = resume_progress(&spec, &JobStatus::default(), (1, true), start, "uid");
         let mut unmarked = job(json!({}));
-        assert!(!unmarked.needs_mark(&progress));
+        assert!(!unmarked.needs_started_annotation(&progress));
         progress.reserve(1, None);
-        assert!(unmarked.needs_mark(&progress));
+        assert!(unmarked.needs_started_annotation(&progress));
         unmarked.started = Some("uid".to_owned());
-        assert!(!unmarked.needs_mark(&progress));
+        assert!(!unmarked.needs_started_annotation(&progress));
     }
 
     #[test]

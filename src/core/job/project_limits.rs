@@ -11,7 +11,7 @@ pub fn project_read(progress: &mut Progress) {
 
 /// Returns why a run stops whose project could not be read; `None` if it may continue. `canary` says that its canary
 /// call waits for the answer.
-pub fn project_unread(progress: &mut Progress, error: CloudError, canary: bool) -> Option<StopReason> {
+pub fn project_failed(progress: &mut Progress, error: CloudError, canary: bool) -> Option<StopReason> {
     if error.kind == CloudErrorKind::NoSuchProject {
         // IMM checks the credentials before it looks for the project.
         progress.authenticated = true;
@@ -82,7 +82,7 @@ mod tests {
         ] {
             let mut progress = progress();
             let code = error.code.clone();
-            assert_eq!(project_unread(&mut progress, error, true), reason, "{code}");
+            assert_eq!(project_failed(&mut progress, error, true), reason, "{code}");
             assert_eq!(progress.authenticated, authenticated, "{code}");
             assert!(!progress.known.project);
         }

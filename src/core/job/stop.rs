@@ -6,7 +6,7 @@ use crate::core::error::{CloudError, KubeError};
 /// Reason why a run stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// No further image is scored: all are done, or more failed than the spec allows.
+    /// No further image is scored: all are done, or the limits of the spec or the answers so far end the job.
     NoMoreItems,
     /// The job ends.
     Finished(End),
@@ -59,7 +59,7 @@ impl StopReason {
     }
 
     /// Returns why a run stops that could not add the started annotation.
-    pub fn of_missing_mark(error: KubeError) -> Self {
+    pub fn of_missing_annotation(error: KubeError) -> Self {
         if error == KubeError::Conflict {
             Self::Reevaluate
         } else {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_job_that_was_edited_before_its_first_call_is_evaluated_again() {
-        let of = StopReason::of_missing_mark;
+        let of = StopReason::of_missing_annotation;
         assert_eq!(of(KubeError::Conflict), StopReason::Reevaluate);
         assert_eq!(
             of(KubeError::Forbidden),

@@ -12,6 +12,7 @@ use imm_operator::api::{
 use imm_operator::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use imm_operator::core::identity::{CredentialOrigin, Identity};
 use imm_operator::core::job::JobObject;
+use imm_operator::core::memory_plan::{LIST_BYTES, OBJECT_BYTES};
 use imm_operator::core::policy::{CheckedDeletion, CheckedPolicy};
 use imm_operator::core::tenancy::{TenancyRules, Tenant};
 use imm_operator::core::validate::ObjectUri;
@@ -20,7 +21,6 @@ use imm_operator::ports::{
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
     StoredReport,
 };
-use imm_operator::runtime::memory_budget::{LIST_BYTES, OBJECT_BYTES};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
