@@ -234,7 +234,7 @@ async fn lead(
     let rules = adapters.tenancy_rules.clone();
     let memory = Arc::clone(&adapters.memory);
     let metrics = Arc::clone(&adapters.metrics);
-    tracing::debug!(limit = memory.limit(), "memory limit of the process");
+    tracing::debug!(limit = memory.plan().limit, "memory limit of the process");
     let controllers =
         Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);

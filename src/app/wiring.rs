@@ -17,6 +17,7 @@ use crate::cloud::{Cloud, IMM_DEADLINE, OSS_DEADLINE, imm, oss_objects, oss_poli
 use crate::core::grant::{GrantObject, ObjectKey, PublicAccessBlock};
 use crate::core::job::JobObject;
 use crate::core::leader_election::BILLED_OVERRUN;
+use crate::core::memory_plan::{LIST_BYTES, OBJECT_BYTES};
 use crate::core::place::{BucketPlace, ObjectPlace, ProjectPlace};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy};
 use crate::core::tenancy::{TenancyRules, Tenant};
@@ -30,7 +31,7 @@ use crate::ports::{
     ObjectEvent, ObjectPage, PolicyBackup, PolicyRead, Ports, ProjectLimits, ReportPage, RoleSession,
     StoredReport,
 };
-use crate::runtime::memory_budget::{LIST_BYTES, MemoryBudget, OBJECT_BYTES, Reservation};
+use crate::runtime::memory_budget::{MemoryBudget, Reservation};
 use crate::runtime::metric_labels::CloudApi;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::request_budget::RequestBudget;

@@ -157,7 +157,10 @@ impl Context {
         let account = loop {
             match self.ports.caller_account(keys).await {
                 Ok(account) => break account,
-                Err(error) => sleep(retry_account(&error, asked).ok_or(error)?).await,
+                Err(error) => match retry_account(&error, asked) {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err(error),
+                },
             }
             asked += 1;
         };

@@ -128,7 +128,9 @@ impl Index {
         *self.buckets.entry(Arc::clone(&bucket)).or_default() += 1;
         // A grant that is being deleted can have been released, and have come back with a restored backup of the API
         // server, unchanged.
-        let listed_again = self.missing.remove(&(WatchedKind::Grants, key.clone())) && token.deleting;
+        let listed_again = !self.missing.is_empty()
+            && self.missing.remove(&(WatchedKind::Grants, key.clone()))
+            && token.deleting;
         let consumers: Box<[ChangeDigest]> = consumers.iter().map(ChangeDigest::of).collect();
         let old = self.grants.get(&key);
         let uid = ChangeDigest::of(&token.uid);
@@ -197,7 +199,9 @@ impl Index {
         let progress = self
             .progress
             .change(&self.metrics, shown, Some((labels, progress, now)));
-        self.missing.remove(&(WatchedKind::Jobs, key.clone()));
+        if !self.missing.is_empty() {
+            self.missing.remove(&(WatchedKind::Jobs, key.clone()));
+        }
         let new = IndexedJob {
             token,
             grant: grant.clone(),

@@ -38,8 +38,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::core::memory_plan::DEFAULT_LIMIT;
 use crate::ports::Ports;
-use crate::runtime::memory_budget::{DEFAULT_LIMIT, MemoryBudget};
+use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::metric_labels::KeyKind;
 use crate::runtime::notify::JobNotifier;
 use crate::runtime::queue::{self, Action, Trigger, Workers};

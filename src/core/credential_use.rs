@@ -61,7 +61,7 @@ impl CredentialRefusal {
     }
 
     /// Whether the reference itself gives no credentials, whatever the rules say.
-    pub fn closes_reference(&self) -> bool {
+    pub fn gives_no_credentials(&self) -> bool {
         match self {
             Self::Failed(_) => true,
             Self::Denied(_) | Self::NamespaceUnknown => false,
@@ -365,9 +365,9 @@ mod tests {
         assert!(failed(CredentialsError::TokenRequestDenied { account: None }));
         assert!(!failed(CredentialsError::NotFound), "its owner has deleted it");
         let missing = CredentialRefusal::Failed(CredentialsError::NotFound);
-        assert!(missing.closes_reference(), "a deleted one gives none either");
+        assert!(missing.gives_no_credentials(), "a deleted one gives none either");
         for refusal in [CredentialRefusal::unused(), CredentialRefusal::NamespaceUnknown] {
-            assert!(!refusal.hides_reference() && !refusal.closes_reference());
+            assert!(!refusal.hides_reference() && !refusal.gives_no_credentials());
         }
     }
 }

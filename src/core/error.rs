@@ -72,7 +72,7 @@ impl KubeError {
     }
 }
 
-/// A failed call. Its text has nothing but values of closed sets.
+/// A failed call. Its text has the code, the request id and who refused the call, and no other text of the cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", self.code_and_refusal())]
 pub struct CloudError {

@@ -50,7 +50,7 @@ pub enum CredentialOrigin {
     },
     /// The operator's own identity.
     Operator {
-        /// Namespace of the object: the objects of two namespaces share no group and no session.
+        /// Namespace of the object: the objects of two namespaces share no grant set and no session.
         namespace: String,
     },
 }

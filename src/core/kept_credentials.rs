@@ -29,14 +29,14 @@ const UNUSED_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// Bytes of an entry without its texts.
 const ENTRY_BYTES: usize = 512;
 
-/// The most bytes of cached credentials. Everybody who may create an object can have a session for each name that it
+/// The most bytes of kept credentials. Everybody who may create an object can have a session for each name that it
 /// writes, and a session is kept for most of an hour.
-struct CacheLimits {
+struct KeptLimits {
     namespace: usize,
     all: usize,
 }
 
-const LIMITS: CacheLimits = CacheLimits {
+const LIMITS: KeptLimits = KeptLimits {
     namespace: 4 * 1024 * 1024,
     all: 16 * 1024 * 1024,
 };
@@ -93,8 +93,10 @@ impl KeptCredentials {
         users: &[&str],
         now: Timestamp,
     ) -> Option<AccessKeys> {
-        let open = self.is_open(identity, users, now);
-        self.cached(&key_of(identity, scope), None, now).filter(|_| open)
+        if !self.is_open(identity, users, now) {
+            return None;
+        }
+        self.kept(&key_of(identity, scope), None, now)
     }
 
     /// Records at `now`, for objects that existed before, that the reference is open and contains credentials with this
@@ -108,9 +110,10 @@ impl KeptCredentials {
         now: Timestamp,
     ) -> Option<AccessKeys> {
         self.record_check(identity, users, now);
-        let session = identity.uses_sts_session();
-        let same = self.cached(&key_of(identity, scope), Some(opened_with), now);
-        same.filter(|_| session)
+        if !identity.uses_sts_session() {
+            return None;
+        }
+        self.kept(&key_of(identity, scope), Some(opened_with), now)
     }
 
     /// Keeps credentials that were obtained at `now`.
@@ -131,7 +134,7 @@ impl KeptCredentials {
     }
 
     /// Returns cached credentials that are still usable, and that were opened with `opened_with` if that is known.
-    fn cached(&mut self, key: &EntryKey, opened_with: Option<&str>, now: Timestamp) -> Option<AccessKeys> {
+    fn kept(&mut self, key: &EntryKey, opened_with: Option<&str>, now: Timestamp) -> Option<AccessKeys> {
         self.entries.retain(|_, entry| entry.until > now);
         let entry = self.entries.get(key)?;
         let same = opened_with.is_none_or(|digest| entry.opened_with == digest);
@@ -221,7 +224,7 @@ fn key_of(identity: &Identity, scope: &SessionScope) -> EntryKey {
 
 /// Adds an entry. As long as a namespace has more bytes than its limit, or all have more than theirs, the namespace
 /// that has most loses the entry that ends first.
-fn keep(entries: &mut BTreeMap<EntryKey, Entry>, key: EntryKey, entry: Entry, limits: &CacheLimits) {
+fn keep(entries: &mut BTreeMap<EntryKey, Entry>, key: EntryKey, entry: Entry, limits: &KeptLimits) {
     entries.insert(key, entry);
     let mut used: BTreeMap<String, usize> = BTreeMap::new();
     for (key, entry) in entries.iter() {

@@ -3,8 +3,9 @@
 
 /// Bytes of a page. The smallest pages fit, even of the largest objects.
 pub const PAGE_BYTES: usize = 6 * 1024 * 1024;
-/// Objects of a page, and of a page once one was too large.
+/// Objects of a page.
 pub const PAGE: u32 = 25;
+/// Objects of a page once one was too large.
 const SMALL_PAGE: u32 = 3;
 
 /// Why a list failed.

@@ -29,7 +29,7 @@ pub struct MemoryPlan {
     pub limit: u64,
     /// Bytes of what is read in large parts: a quarter.
     pub parts: u64,
-    /// Lists of grants that are read at a time: they take at most half of the large parts.
+    /// Lists of grants that are read at a time: they take at most half of the large parts, but one is always read.
     pub lists: usize,
     /// Bytes of the grants of one bucket.
     pub bucket: usize,

@@ -1,4 +1,5 @@
-//! All decisions, as pure functions: no async, no I/O, no clock, no randomness. Time is an argument.
+//! All decisions: pure functions, and state that only they change. No async, no I/O, no clock, no randomness: time is an
+//! argument.
 
 pub mod bounded_map;
 pub mod condition_builder;

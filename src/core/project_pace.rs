@@ -18,9 +18,9 @@ pub const MAX_CATCH_UP: Duration = Duration::from_millis(10);
 /// How long the limits from `GetProject` are used before they are read again.
 pub const LIMITS_TTL: Duration = Duration::from_secs(300);
 /// Retry interval after a transient failure of `GetProject`.
-pub const PROBE_RETRY: Duration = Duration::from_secs(3);
+pub const LIMITS_RETRY: Duration = Duration::from_secs(3);
 /// The number of failures of `GetProject` in a row after which the defaults apply.
-pub const MAX_FAILED_PROBES: u32 = 5;
+pub const MAX_FAILED_READS: u32 = 5;
 /// Minimum interval between two changes of the rate.
 pub const ADJUST_EVERY: Duration = Duration::from_secs(1);
 /// Longest time between two calls: one request per second at the lowest factor takes 20 s.
@@ -120,9 +120,9 @@ impl ProjectPace {
             }
             Err(error) if error.is_transient() && !error.is_clock_skew() => {
                 self.failed_probes += 1;
-                let often = self.failed_probes >= MAX_FAILED_PROBES;
+                let often = self.failed_probes >= MAX_FAILED_READS;
                 self.limits_known |= often;
-                Some(if often { LIMITS_TTL } else { PROBE_RETRY })
+                Some(if often { LIMITS_TTL } else { LIMITS_RETRY })
             }
             Err(error)
                 if error.is_clock_skew()
@@ -130,7 +130,7 @@ impl ProjectPace {
                     || error.kind == CloudErrorKind::NoSuchProject =>
             {
                 self.limits_known = false;
-                Some(PROBE_RETRY)
+                Some(LIMITS_RETRY)
             }
             Err(_) => {
                 self.refused_identities.insert(identity.clone());
@@ -226,9 +226,9 @@ mod tests {
     fn one_call_is_in_flight_until_the_limits_are_known_or_cannot_be_read() {
         let error = |kind| Err(CloudError::new(kind, "Code"));
         for (kind, again, concurrency) in [
-            (CloudErrorKind::Unavailable, PROBE_RETRY, 1),
-            (CloudErrorKind::NoSuchProject, PROBE_RETRY, 1),
-            (CloudErrorKind::CredentialsRejected, PROBE_RETRY, 1),
+            (CloudErrorKind::Unavailable, LIMITS_RETRY, 1),
+            (CloudErrorKind::NoSuchProject, LIMITS_RETRY, 1),
+            (CloudErrorKind::CredentialsRejected, LIMITS_RETRY, 1),
             (CloudErrorKind::AccessDenied, Duration::ZERO, 100),
         ] {
             let mut pace = ProjectPace::default();

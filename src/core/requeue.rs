@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+/// Debounce of a bucket: ten grants that are applied together become one write.
+pub const BUCKET_DEBOUNCE: Duration = Duration::from_secs(1);
+
 /// When to reconcile a key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -72,9 +75,6 @@ pub fn short_backoff(failures: u32, seed: &str) -> Duration {
 pub fn after_panic(panics: u32, seed: &str) -> Duration {
     exponential_backoff(panics, Duration::from_secs(2), Duration::from_secs(600), seed)
 }
-
-/// Debounce of a bucket: ten grants that are applied together become one write.
-pub const BUCKET_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Returns the delay of the `number`th object of a namespace that one change concerns: none for the first ones, then 100
 /// a second, at most the interval at which a waiting job checks its grant anyway.

@@ -36,7 +36,7 @@ impl TokenBucket {
     }
 
     /// Returns the time until there is a token.
-    pub fn wait(&self) -> Duration {
+    pub fn time_left(&self) -> Duration {
         let missing = (1.0 - self.tokens).max(0.0) / self.rate;
         Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX)
     }
@@ -50,14 +50,14 @@ mod tests {
     fn tokens_come_back_at_the_rate_up_to_the_burst() {
         let mut bucket = TokenBucket::new(10.0, 2.0);
         assert_eq!((0..5).filter(|_| bucket.take()).count(), 2);
-        assert_eq!(bucket.wait(), Duration::from_millis(100));
+        assert_eq!(bucket.time_left(), Duration::from_millis(100));
         bucket.refill(Duration::from_millis(50));
-        assert!(!bucket.take() && bucket.wait() == Duration::from_millis(50));
-        bucket.refill(bucket.wait());
+        assert!(!bucket.take() && bucket.time_left() == Duration::from_millis(50));
+        bucket.refill(bucket.time_left());
         assert!(bucket.take());
         bucket.refill(Duration::from_secs(3600));
-        assert_eq!(bucket.wait(), Duration::ZERO);
+        assert_eq!(bucket.time_left(), Duration::ZERO);
         assert_eq!((0..5).filter(|_| bucket.take()).count(), 2);
-        assert_eq!(TokenBucket::new(0.0, 0.0).wait(), Duration::MAX);
+        assert_eq!(TokenBucket::new(0.0, 0.0).time_left(), Duration::MAX);
     }
 }

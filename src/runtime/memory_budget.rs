@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 
 use super::fair_queue::{FairQueue, QueuePlace, in_own_task};
 use crate::core::memory_plan::MemoryPlan;
-pub use crate::core::memory_plan::{DEFAULT_LIMIT, LIST_BYTES, OBJECT_BYTES};
 
 /// The budget, shared by all reconciles.
 pub struct MemoryBudget {
@@ -47,11 +46,6 @@ impl MemoryBudget {
             plan,
             state: Mutex::new(state),
         })
-    }
-
-    /// Returns the memory limit of the process, in bytes.
-    pub fn limit(&self) -> u64 {
-        self.plan.limit
     }
 
     /// Returns how the memory limit of the process is divided.

@@ -17,11 +17,7 @@ const BURST: f64 = 1_000.0;
 
 /// The budget of requests of all namespaces.
 pub struct RequestBudget {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<BudgetState>,
+    state: Arc<Mutex<BudgetState>>,
 }
 
 struct BudgetState {
@@ -44,44 +40,42 @@ impl RequestBudget {
             tokens: TokenBucket::new(rate, burst),
             counted_at: Instant::now(),
         });
-        let shared = Arc::new(Shared { state });
-        Self { shared }
+        Self {
+            state: Arc::new(state),
+        }
     }
 
     /// Waits until a request of a namespace may be made.
     pub async fn take(&self, namespace: &str) {
-        if self.shared.take_now() {
+        if self.state.lock().take_now() {
             return;
         }
-        let (shared, namespace) = (Arc::clone(&self.shared), namespace.to_owned());
+        let (state, namespace) = (Arc::clone(&self.state), namespace.to_owned());
         // A task that ended without a turn only makes this request early.
-        in_own_task(async move { shared.take_turn(&namespace).await }).await;
+        in_own_task(async move { take_turn(&state, &namespace).await }).await;
     }
 }
 
-impl Shared {
-    /// Takes a token unless others wait or none is left.
-    fn take_now(&self) -> bool {
-        let mut state = self.state.lock();
+async fn take_turn(state: &Mutex<BudgetState>, namespace: &str) {
+    let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
+    let place = QueuePlace::enter(state, |state| &mut state.queue, ticket);
+    let take = |state: &mut BudgetState, first: bool| {
         state.refill();
-        state.queue.is_empty() && state.tokens.take()
-    }
-
-    async fn take_turn(&self, namespace: &str) {
-        let ticket = |queue: &mut FairQueue| queue.issue_ticket(namespace);
-        let place = QueuePlace::enter(&self.state, |state| &mut state.queue, ticket);
-        let take = |state: &mut BudgetState, first: bool| {
-            state.refill();
-            if first && state.tokens.take() {
-                return Ok(());
-            }
-            Err(first.then(|| deadline::after(Instant::now(), state.tokens.wait())))
-        };
-        place.wait(take).await;
-    }
+        if first && state.tokens.take() {
+            return Ok(());
+        }
+        Err(first.then(|| deadline::after(Instant::now(), state.tokens.time_left())))
+    };
+    place.wait(take).await;
 }
 
 impl BudgetState {
+    /// Takes a token unless others wait or none is left.
+    fn take_now(&mut self) -> bool {
+        self.refill();
+        self.queue.is_empty() && self.tokens.take()
+    }
+
     /// Returns the tokens of the time that has passed.
     fn refill(&mut self) {
         let now = Instant::now();

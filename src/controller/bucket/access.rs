@@ -23,9 +23,8 @@ pub(super) async fn denial(set: &GrantSet<'_>, work: &GrantWork) -> Option<Grant
     allowed.err().map(refusal_state)
 }
 
-/// Returns the credentials for the grants that nothing is decided about. A refusal sets the outcome of the grants
-/// that can make no call: while the reference is closed, the last credentials that worked are used, only to remove
-/// the statements of deleted grants.
+/// Returns the credentials for the undecided grants. A refusal decides about those that can make no call: while the
+/// reference is closed, the last credentials that worked are used, only to remove the statements of deleted grants.
 ///
 /// # Errors
 /// Returns why no call is possible.

@@ -8,8 +8,8 @@ use super::grant_set::GrantSet;
 use crate::controller::object_events::publish_grant_event;
 use crate::core::grant::events::bucket_gone;
 use crate::core::grant::{
-    EarlyEnd, GrantSetCache, GrantState, GrantWork, ROLL_BACKS, is_bucket_gone, rolled_back_status,
-    status_without_plan, without_unaffected,
+    EarlyEnd, GrantSetCache, GrantState, GrantWork, ROLL_BACKS, is_owner, rolled_back_status,
+    split_unaffected, status_without_plan,
 };
 
 /// Ends the reconcile. The first expiry of an STS session is retried without a status write. Returns the time until
@@ -20,7 +20,7 @@ pub(super) async fn end_early(
     end: EarlyEnd,
     cache: &mut GrantSetCache,
 ) -> Duration {
-    let (unaffected, batch) = without_unaffected(batch);
+    let (unaffected, batch) = split_unaffected(batch);
     for (work, state) in unaffected {
         write_state(set, work, &state).await;
     }
@@ -78,7 +78,8 @@ async fn roll_back(set: &GrantSet<'_>, work: &GrantWork) {
     tracing::info!(grant = %work.grant.key, "failed to roll back ledger");
 }
 
-/// Whether a bucket that OSS does not find is gone: asks STS for the account of the credentials unless they have read it.
+/// Whether a bucket that OSS does not find is gone. The credentials have read it before, or STS says that they are the
+/// owner's: to those of another account, OSS may also deny that a bucket exists.
 async fn is_gone(set: &GrantSet<'_>, batch: &[GrantWork], cache: &GrantSetCache) -> bool {
     let leaving: Vec<&GrantWork> = batch.iter().filter(|work| work.grant.deleting).collect();
     let Some(place) = leaving.iter().find_map(|work| work.grant.bucket.as_ref()) else {
@@ -89,10 +90,10 @@ async fn is_gone(set: &GrantSet<'_>, batch: &[GrantWork], cache: &GrantSetCache)
         .ok();
     let read_before = cache.last_credentials.have_read(&leaving, keys.as_ref());
     let Some(keys) = keys.filter(|_| !read_before) else {
-        return is_bucket_gone(place, read_before, None);
+        return read_before;
     };
     let account = set.context.account_of(&set.identity, &keys).await.ok();
-    let gone = is_bucket_gone(place, read_before, account.as_deref());
+    let gone = is_owner(place, account.as_deref());
     if !gone {
         // The next attempt uses what the user provides meanwhile.
         set.context.credentials.forget(&set.identity);

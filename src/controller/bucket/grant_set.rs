@@ -1,6 +1,6 @@
-//! A grant set during a reconcile: the grants of a bucket that share an identity and a region. Writes to the object
-//! of a grant: its status, with one event per change of state, and its finalizer. A grant that was deleted without
-//! its finalizer has its status in memory instead.
+//! A grant set during a reconcile (the grants of a bucket that share an identity and a region), and the writes to its
+//! grants: the status, with one event per change of state, and the finalizer. A grant that was deleted without its
+//! finalizer has its status in memory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -23,7 +23,7 @@ pub(super) async fn check_reference(
         return Ok(());
     }
     let refused = request_credentials(set, undecided(batch), &prepared.place).await;
-    let closed = refused.err().filter(CredentialRefusal::closes_reference);
+    let closed = refused.err().filter(CredentialRefusal::gives_no_credentials);
     closed.map_or(Ok(()), |refusal| Err(EarlyEnd::Refused(refusal)))
 }
 

@@ -77,23 +77,30 @@ impl BucketCache {
         in_order(grant_sets, |key| record(key).unwrap_or_default())
     }
 
-    /// Ends a reconcile whose sets are due after `wait`. Those are due at once whose statements the write of another set
-    /// may have removed: a set restores them with its own credentials. An identity that has not read the policy has no
-    /// statement in it.
+    /// Ends a reconcile whose sets are due after `wait`. A set is due at once if another set wrote, because that
+    /// write may have removed its statements: it restores them with its own credentials. An identity that has not
+    /// read the policy has no statement in it.
     pub fn end(&mut self, wait: Duration) -> Action {
         let writers = self.grant_sets.values().filter(|set| set.wrote).count();
-        let is_affected =
-            |set: &&mut GrantSetCache| set.trust == Trust::Proven && writers > usize::from(set.wrote);
-        let affected = self.grant_sets.values_mut().filter(is_affected);
-        let affected = affected.map(GrantSetCache::clear_backoff).count();
-        Action::Requeue(if affected > 0 { Duration::ZERO } else { wait })
+        let mut next = wait;
+        for set in self.grant_sets.values_mut() {
+            let another_wrote = writers > usize::from(set.wrote);
+            if another_wrote && set.trust == Trust::Proven {
+                set.clear_backoff();
+                next = Duration::ZERO;
+            }
+        }
+        Action::Requeue(next)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::core::grant::{grouped, work_of};
+    use crate::core::identity::Identity;
 
     const NOW: Timestamp = Timestamp::constant(1_790_000_000, 0);
     const WAIT: Duration = Duration::from_secs(60);
@@ -131,29 +138,36 @@ mod tests {
     #[test]
     fn a_write_makes_the_other_sets_due_that_can_have_statements() {
         use Trust::{Proven, Unknown};
-        // Whether each of two sets wrote, and what is known of their reads; then whether the bucket is due at once.
-        for (groups, at_once) in [
-            ([(false, Proven), (false, Proven)], false),
-            ([(true, Proven), (false, Proven)], true),
-            ([(true, Proven), (false, Unknown)], false),
-            ([(true, Proven), (true, Proven)], true),
+        // Whether each of two sets wrote, and what is known of their reads; then whether each is due at once.
+        for (sets_before, due) in [
+            ([(false, Proven), (false, Proven)], [false, false]),
+            ([(true, Proven), (false, Proven)], [false, true]),
+            ([(true, Proven), (false, Unknown)], [false, false]),
+            ([(true, Proven), (true, Proven)], [true, true]),
         ] {
-            let mut cache = BucketCache::default();
-            for (name, (wrote, trust)) in ["a", "b"].into_iter().zip(groups) {
+            let (mut cache, rules) = (BucketCache::default(), Arc::default());
+            let mut keys = Vec::new();
+            for (name, (wrote, trust)) in ["a", "b"].into_iter().zip(sets_before) {
                 let mut grant = work_of(name, None).grant;
-                grant.key.namespace = name.to_owned();
-                grant.identity = grant
-                    .spec
-                    .as_ref()
-                    .ok()
-                    .and_then(|spec| crate::core::identity::Identity::of(name, &spec.credentials));
+                let spec = grant.spec.as_ref().unwrap();
+                grant.identity = Identity::of(name, &spec.credentials);
                 let (sets, _) = grouped(vec![grant]);
+                let (key, grants) = sets.into_iter().next().unwrap();
                 let mut set = GrantSetCache::default();
+                assert_eq!(set.begin(&grants, Arc::clone(&rules), NOW), None);
+                set.end(WAIT, true, name, NOW);
                 (set.wrote, set.trust) = (wrote, trust);
-                cache.grant_sets.insert(sets.into_keys().next().unwrap(), set);
+                cache.grant_sets.insert(key.clone(), set);
+                keys.push((key, grants));
             }
+            let at_once = due.contains(&true);
             let expected = if at_once { Duration::ZERO } else { WAIT };
-            assert_eq!(cache.end(WAIT), Action::Requeue(expected), "{groups:?}");
+            assert_eq!(cache.end(WAIT), Action::Requeue(expected), "{sets_before:?}");
+            let is_due = keys.iter().map(|(key, grants)| {
+                let set = cache.grant_sets.get_mut(key).unwrap();
+                set.begin(grants, Arc::clone(&rules), NOW).is_none()
+            });
+            assert_eq!(is_due.collect::<Vec<_>>(), due, "{sets_before:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::work::GrantWork;
+use super::work::{GrantWork, undecided};
 use super::{
     Desired, Disposition, GrantObject, GrantState, OnDrift, PassRoleDecision, PublicAccessBlock,
     RejectedAdditions, decide_pass_role, drift, parse_spec,
@@ -35,14 +35,14 @@ pub struct NeededFacts {
 /// Returns the facts that the grants need: each is read once per generation, and again only while the bucket does not
 /// match the spec or after OSS rejected a public policy (`public_refused`).
 pub fn needed_facts(batch: &[GrantWork], is_operator: bool, public_refused: bool) -> NeededFacts {
-    let open = || batch.iter().filter(|work| work.decided.is_none());
+    let open = || undecided(batch);
     let active = || open().filter(|work| !work.grant.deleting).map(|work| &work.grant);
     let unseen = |grant: &GrantObject| {
         let new = grant.status.observed_generation != Some(grant.generation);
         let observed = grant.status.bucket.as_ref();
         observed.is_none_or(|observed| new || bucket_mismatch(grant, observed, is_operator).is_some())
     };
-    let undecided = |grant: &GrantObject| {
+    let needs_block = |grant: &GrantObject| {
         let spec = grant.spec.as_ref().ok();
         spec.is_some_and(|spec| decide_pass_role(spec, grant.generation, &grant.status, None).is_none())
     };
@@ -52,7 +52,7 @@ pub fn needed_facts(batch: &[GrantWork], is_operator: bool, public_refused: bool
     let verify = is_operator && open().any(|work| work.grant.deleting);
     NeededFacts {
         bucket: verify || active().any(unseen),
-        block: public_refused || active().any(undecided),
+        block: public_refused || active().any(needs_block),
         public_refused,
     }
 }

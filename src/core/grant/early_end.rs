@@ -199,7 +199,7 @@ pub(super) fn retry_after_refusal(refusal: &CredentialRefusal, seed: &str) -> Du
 }
 
 /// Separates the grants that are not to blame for a failed write, with the state of each, from the others.
-pub fn without_unaffected(batch: Vec<GrantWork>) -> (Vec<(GrantWork, GrantState)>, Vec<GrantWork>) {
+pub fn split_unaffected(batch: Vec<GrantWork>) -> (Vec<(GrantWork, GrantState)>, Vec<GrantWork>) {
     let (mut unaffected, mut concerned) = (Vec::new(), Vec::new());
     for mut work in batch {
         match work.unaffected.take() {
@@ -330,7 +330,7 @@ mod tests {
         let gone = EarlyEnd::from(call(CloudErrorKind::NoSuchBucket));
         let mut batch = vec![work_of("a", None), work_of("b", None)];
         batch[0].unaffected = Some(GrantOutcome::Writing);
-        let (unaffected, concerned) = without_unaffected(batch);
+        let (unaffected, concerned) = split_unaffected(batch);
         assert_eq!(unaffected[0].0.grant.uid, "a");
         assert_eq!(unaffected[0].1, GrantState::Planned(GrantOutcome::Writing));
         let after = gone.after(&concerned, 0, 1, "seed");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_denied_if_a_rule_denies_one_of_its_grants() {
+    fn a_set_is_denied_if_a_rule_denies_one_of_its_grants() {
         let states = [
             (None, false),
             (Some(GrantState::Suspended), false),

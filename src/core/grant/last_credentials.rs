@@ -79,10 +79,9 @@ impl LastCredentials {
     }
 }
 
-/// Whether a bucket that OSS does not find is gone. To credentials of another account than the owner's, OSS may also deny
-/// that a bucket exists: the credentials have read this bucket before, or STS says that they are the owner's.
-pub fn is_bucket_gone(place: &BucketRef, read_before: bool, account: Option<&str>) -> bool {
-    read_before || account == Some(place.owner_uid.as_str())
+/// Whether credentials of this account are those of the bucket's owner.
+pub fn is_owner(place: &BucketRef, account: Option<&str>) -> bool {
+    account == Some(place.owner_uid.as_str())
 }
 
 #[cfg(test)]
@@ -183,13 +182,7 @@ mod tests {
             assert_eq!(last.have_read(&[leaving], now.as_ref()), read);
         }
         let place = a.grant.bucket.as_ref().unwrap();
-        for (read, account, gone) in [
-            (true, None, true),
-            (false, None, false),
-            (false, Some("65432"), true),
-            (false, Some("1"), false),
-        ] {
-            assert_eq!(is_bucket_gone(place, read, account), gone, "{read} {account:?}");
-        }
+        assert!(is_owner(place, Some("65432")));
+        assert!(!is_owner(place, Some("1")) && !is_owner(place, None));
     }
 }

@@ -47,7 +47,7 @@ pub use bucket_facts::{
 };
 pub use claims::{Claims, ClaimsByGrant, claims_of};
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
-pub use early_end::{EarlyEnd, refusal_state, without_unaffected};
+pub use early_end::{EarlyEnd, refusal_state, split_unaffected};
 pub use finalizer::FinalizerFacts;
 pub use finished::{FinishedGrant, StoreOrder, is_waiting, transfers_ownership};
 pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
@@ -55,7 +55,7 @@ pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified}
 pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
 pub use grant_set_cache::GrantSetCache;
 pub use grant_set_order::{GrantSetKey, GrantSets, grouped, is_time_up};
-pub use last_credentials::is_bucket_gone;
+pub use last_credentials::is_owner;
 pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new, to_reconcile};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
 pub use missing_finalizer::{

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_due_after_its_wait_and_when_the_clock_was_set_back() {
+    fn a_set_is_due_after_its_wait_and_when_the_clock_was_set_back() {
         let now = Timestamp::constant(1_790_000_000, 0);
         let due = Due::after(Duration::from_secs(60), now);
         let left = |seconds: i64| due.left(now + SignedDuration::from_secs(seconds));

@@ -79,7 +79,7 @@ fn the_namespace_with_most_sessions_loses_those_that_end_first() {
         opened_with: String::new(),
     };
     let one = entry(0).bytes(&of("a", 0));
-    let limits = CacheLimits {
+    let limits = KeptLimits {
         namespace: 10 * one,
         all: 15 * one,
     };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::error::CLOCK_SKEW_CODES;
 use crate::core::identity::CredentialOrigin;
-use crate::core::project_pace::{ADJUST_EVERY, DEFAULTS, MAX_FAILED_PROBES, PROBE_RETRY};
+use crate::core::project_pace::{ADJUST_EVERY, DEFAULTS, LIMITS_RETRY, MAX_FAILED_READS};
 use crate::ports::CloudErrorKind;
 
 fn caller(namespace: &str) -> Identity {
@@ -123,7 +123,7 @@ async fn the_limits_are_requested_by_one_caller_whenever_they_are_due() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_request_for_the_limits_is_repeated_and_given_up_as_its_error_allows() {
-    let (soon, late) = (Some(PROBE_RETRY), Some(LIMITS_TTL));
+    let (soon, late) = (Some(LIMITS_RETRY), Some(LIMITS_TTL));
     for (kind, code, failures, known, wait) in [
         (CloudErrorKind::Unavailable, "InternalError", 1, false, soon),
         (CloudErrorKind::Unavailable, "InternalError", 4, false, soon),
@@ -162,7 +162,7 @@ async fn a_failed_request_for_the_limits_is_repeated_and_given_up_as_its_error_a
 #[tokio::test(start_paused = true)]
 async fn an_answer_ends_a_series_of_failures() {
     let limiter = ProjectLimiter::new();
-    for _ in 0..MAX_FAILED_PROBES - 1 {
+    for _ in 0..MAX_FAILED_READS - 1 {
         limiter.on_limits(
             &caller("a"),
             &failed(CloudErrorKind::Unavailable, "InternalError"),
