@@ -139,7 +139,7 @@ fn set_allowed(list: &mut ConditionsBuilder<'_, JobCondition>, phase: &Phase, in
         Phase::Waiting(_)
         | Phase::Unenforced(..)
         | Phase::Counting(..)
-        | Phase::SourceUnreadable(..)
+        | Phase::SourceUnreadable { .. }
         | Phase::Scoring(_)
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
@@ -175,7 +175,7 @@ fn set_source_ready(
             | Phase::Stalled(reason @ JobReason::EndpointForbidden, message),
             _,
         ) => list.set_false(kind, *reason, message),
-        (Phase::SourceUnreadable(message, _), _) => {
+        (Phase::SourceUnreadable { message, .. }, _) => {
             list.set_false(kind, JobReason::SourceUnreadable, message);
         }
         (_, Some(items)) => {
@@ -210,7 +210,7 @@ fn set_grant_ready(
         // The gate was passed before each of these phases.
         Phase::Scoring(_)
         | Phase::Counting(..)
-        | Phase::SourceUnreadable(..)
+        | Phase::SourceUnreadable { .. }
         | Phase::CredentialsFailed(..)
         | Phase::CredentialsRejected(..)
         | Phase::Queued(_)
@@ -277,7 +277,7 @@ fn set_credentials_valid(
         | Phase::Waiting(_)
         | Phase::Unenforced(..)
         | Phase::Counting(..)
-        | Phase::SourceUnreadable(..)
+        | Phase::SourceUnreadable { .. }
         | Phase::Queued(_)
         | Phase::ResultsMissing(_)
         | Phase::Stalled(..)

@@ -42,7 +42,7 @@ pub fn retry_read(job: &str) -> Action {
 
 /// Delay before a source that could not be read is read again.
 pub fn retry_source(phase: &Phase) -> Action {
-    let transient = matches!(phase, Phase::SourceUnreadable(_, false));
+    let transient = matches!(phase, Phase::SourceUnreadable { stalled: false, .. });
     Action::Requeue(if transient { RETRY_SOURCE } else { RECHECK })
 }
 
@@ -118,7 +118,12 @@ mod tests {
 
     #[test]
     fn a_source_that_may_recover_is_read_again_soon() {
-        let unreadable = |stalled| retry_source(&Phase::SourceUnreadable(String::new(), stalled));
+        let unreadable = |stalled| {
+            retry_source(&Phase::SourceUnreadable {
+                message: String::new(),
+                stalled,
+            })
+        };
         assert_eq!(unreadable(false), Action::Requeue(RETRY_SOURCE));
         assert_eq!(unreadable(true), Action::Requeue(RECHECK));
     }

@@ -30,8 +30,13 @@ pub enum Phase {
     /// Counting the items of the source, or just finished counting them: what is known of the source, and the number
     /// of items so far.
     Counting(ObservedSource, i32),
-    /// The source cannot be read: the message, and whether action is required.
-    SourceUnreadable(String, bool),
+    /// The source cannot be read.
+    SourceUnreadable {
+        /// What happened and what to do.
+        message: String,
+        /// Whether action is required.
+        stalled: bool,
+    },
     /// This many jobs of the namespace, the maximum, are running, or the lists of the jobs that run use all memory
     /// for lists; the job starts when one of them finishes.
     Queued(Option<usize>),

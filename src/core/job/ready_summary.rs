@@ -21,8 +21,14 @@ pub(super) fn job_ready_summary(
             Summary::progressing(JobReason::WaitingForGrant, message)
         }
         Phase::Counting(_, so_far) => Summary::progressing(JobReason::CountingItems, counting(*so_far)),
-        Phase::SourceUnreadable(message, true) => Summary::stalled(JobReason::SourceUnreadable, message),
-        Phase::SourceUnreadable(message, false) => Summary::progressing(JobReason::SourceUnreadable, message),
+        Phase::SourceUnreadable {
+            message,
+            stalled: true,
+        } => Summary::stalled(JobReason::SourceUnreadable, message),
+        Phase::SourceUnreadable {
+            message,
+            stalled: false,
+        } => Summary::progressing(JobReason::SourceUnreadable, message),
         Phase::Scoring(per_second) => {
             Summary::progressing(JobReason::Scoring, scoring(status, spec, *per_second))
         }

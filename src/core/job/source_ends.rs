@@ -28,7 +28,10 @@ pub(super) fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<E
 /// The namespace could not be read, so the rules decide nothing about the source.
 pub fn namespace_unknown() -> Phase {
     let message = "The namespace could not be read, so the tenancy rules cannot be evaluated; retrying";
-    Phase::SourceUnreadable(message.to_owned(), false)
+    Phase::SourceUnreadable {
+        message: message.to_owned(),
+        stalled: false,
+    }
 }
 
 /// The owner of the source's bucket is not known, so the operator's own identity may not read it; with the error of
@@ -38,7 +41,10 @@ pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
         let message = format!(
             "The owner of bucket {bucket} cannot be read, and the operator's own identity reads only buckets whose owner is verified: allow oss:GetBucketInfo for it, or set other credentials for the source"
         );
-        return Phase::SourceUnreadable(message, true);
+        return Phase::SourceUnreadable {
+            message,
+            stalled: true,
+        };
     };
     let reference = error.code_and_refusal();
     let message = if error.is_clock_skew() {
@@ -48,7 +54,10 @@ pub fn source_owner_unknown(bucket: &str, error: Option<&CloudError>) -> Phase {
     } else {
         format!("The owner of bucket {bucket} could not be read ({reference}); retrying")
     };
-    Phase::SourceUnreadable(message, !error.is_transient())
+    Phase::SourceUnreadable {
+        message,
+        stalled: !error.is_transient(),
+    }
 }
 
 fn source_name(spec: &JobSpec) -> String {
@@ -90,17 +99,26 @@ pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudE
         let message = format!(
             "OSS rejects the requests for {what}, because their time is wrong ({reference}): {CORRECT_CLOCK}"
         );
-        Phase::SourceUnreadable(message, false)
+        Phase::SourceUnreadable {
+            message,
+            stalled: false,
+        }
     } else if error.is_transient() {
         let next = error
             .certificate_advice()
             .map_or_else(|| "; retrying".to_owned(), |advice| format!(": {advice}"));
-        Phase::SourceUnreadable(format!("{what} could not be read ({reference}){next}"), false)
+        Phase::SourceUnreadable {
+            message: format!("{what} could not be read ({reference}){next}"),
+            stalled: false,
+        }
     } else if error.rejects_credentials() {
         let message = format!(
             "OSS rejected the credentials of {whose} ({reference}): provide valid credentials; the job then resumes"
         );
-        Phase::SourceUnreadable(message, true)
+        Phase::SourceUnreadable {
+            message,
+            stalled: true,
+        }
     } else {
         let permission = match spec.source.prefix {
             Some(_) => "oss:ListObjects on the bucket",
@@ -110,7 +128,10 @@ pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudE
             || format!("create it, or allow {permission} for the credentials of the source or of the job");
         let fix = error.refusal.fix().map_or_else(allow, ToOwned::to_owned);
         let message = format!("{what} cannot be read with the credentials of {whose} ({reference}): {fix}");
-        Phase::SourceUnreadable(message, true)
+        Phase::SourceUnreadable {
+            message,
+            stalled: true,
+        }
     }
 }
 
@@ -137,18 +158,20 @@ mod tests {
     fn a_source_that_may_recover_is_read_again_and_another_one_needs_action() {
         let job = spec(&json!({"manifest": {"uri": "oss://pics/list.txt"}}));
         let phase = |kind, code| source_failed(&job, None, &error(kind, code));
-        let waits = |phase| matches!(phase, Phase::SourceUnreadable(_, false));
-        let stalls = |phase| matches!(phase, Phase::SourceUnreadable(_, true));
+        let waits = |phase| matches!(phase, Phase::SourceUnreadable { stalled: false, .. });
+        let stalls = |phase| matches!(phase, Phase::SourceUnreadable { stalled: true, .. });
         assert!(waits(phase(CloudErrorKind::Throttled, "Throttling")));
         for (code, skewed) in [("RequestTimeTooSkewed", true), ("ServiceBusy", false)] {
             let failed = phase(CloudErrorKind::Unavailable, code);
-            assert!(matches!(&failed, Phase::SourceUnreadable(message, false)
-                if message.contains(CORRECT_CLOCK) == skewed));
+            assert!(
+                matches!(&failed, Phase::SourceUnreadable { message, stalled: false }
+                if message.contains(CORRECT_CLOCK) == skewed)
+            );
         }
         let skew = error(CloudErrorKind::Unavailable, "RequestTimeTooSkewed");
         let owner = source_owner_unknown("pics", Some(&skew));
         assert!(
-            matches!(&owner, Phase::SourceUnreadable(message, false) if message.contains(CORRECT_CLOCK)),
+            matches!(&owner, Phase::SourceUnreadable { message, stalled: false } if message.contains(CORRECT_CLOCK)),
             "{owner:?}"
         );
         assert!(stalls(phase(CloudErrorKind::AccessDenied, "AccessDenied")));
@@ -172,12 +195,12 @@ mod tests {
     fn an_owner_that_oss_does_not_name_needs_action() {
         let unnamed = source_owner_unknown("pics", None);
         assert!(
-            matches!(&unnamed, Phase::SourceUnreadable(message, true) if message.contains("allow oss:GetBucketInfo")),
+            matches!(&unnamed, Phase::SourceUnreadable { message, stalled: true } if message.contains("allow oss:GetBucketInfo")),
             "{unnamed:?}"
         );
         let denied = error(CloudErrorKind::AccessDenied, "AccessDenied");
         let denied = source_owner_unknown("pics", Some(&denied));
-        assert!(matches!(denied, Phase::SourceUnreadable(_, true)));
+        assert!(matches!(denied, Phase::SourceUnreadable { stalled: true, .. }));
     }
 
     #[test]

@@ -79,8 +79,14 @@ fn each_phase_has_its_conditions() {
         Phase::Waiting(text()),
         Phase::Unenforced(text(), wait),
         Phase::Counting(ObservedSource::default(), 0),
-        Phase::SourceUnreadable(text(), true),
-        Phase::SourceUnreadable(text(), false),
+        Phase::SourceUnreadable {
+            message: text(),
+            stalled: true,
+        },
+        Phase::SourceUnreadable {
+            message: text(),
+            stalled: false,
+        },
         Phase::Queued(None),
         Phase::Scoring(3),
         Phase::Suspended,
