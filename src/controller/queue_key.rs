@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::grant::ObjectKey;
-use crate::core::identity::Identity;
+use crate::core::grant::{GrantSetKey, ObjectKey};
 
 /// Key of a reconcile: a bucket with all its grants, or a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,13 +21,12 @@ pub enum QueueKey {
 /// An identity and the bucket that it is to read.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeKey {
-    pub(super) identity: Identity,
-    pub(super) region: String,
+    pub(super) set: GrantSetKey,
     pub(super) bucket: String,
 }
 
 impl fmt::Debug for ProbeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "probe of {} in {}", self.bucket, self.region)
+        write!(f, "probe of {} in {}", self.bucket, self.set.region)
     }
 }

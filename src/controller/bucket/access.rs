@@ -11,7 +11,8 @@ use crate::controller::credential_gate::{CredentialUser, credentials_for, may_us
 use crate::controller::queue_key::QueueKey;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::grant::{
-    EarlyEnd, GrantSetCache, GrantState, GrantWork, ProbingGrant, needs_first_look, refusal_state, undecided,
+    EarlyEnd, GrantSetCache, GrantSetKey, GrantState, GrantWork, ProbingGrant, needs_first_look,
+    refusal_state, undecided,
 };
 use crate::core::identity::SessionScope;
 use crate::ports::AccessKeys;
@@ -63,7 +64,11 @@ async fn admit(
     if cache.trust.admits(entries) {
         return Ok(None);
     }
-    let key = key_of(&place.name, &(set.identity.clone(), place.region.clone()));
+    let of_set = GrantSetKey {
+        identity: set.identity.clone(),
+        region: place.region.clone(),
+    };
+    let key = key_of(&place.name, &of_set);
     match set.context.probes.take(&key) {
         Some(Ok(read)) => {
             cache.probe_done(read);

@@ -37,8 +37,8 @@ pub(super) use self::probe::run as probe;
 use self::grant_set::GrantSet;
 use super::context::Context;
 use crate::core::grant::{
-    BucketCache, ClaimsByGrant, GrantObject, GrantSetKey, GrantSets, RECHECK, claims_of, grouped, is_time_up,
-    to_reconcile,
+    BucketCache, ClaimsByGrant, GrantObject, GrantSetKey, GrantSetTurn, GrantSets, RECHECK, claims_of,
+    grouped, is_time_up, to_reconcile,
 };
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::queue::Action;
@@ -135,7 +135,7 @@ async fn reconcile_sets(
     let mut wait = RECHECK;
     let mut unproven_since = None;
     let order = cache.turns(grant_sets);
-    for (rank, key, grants) in order {
+    for GrantSetTurn { rank, key, grants } in order {
         if is_time_up(rank, &mut unproven_since, context.ports.now()) {
             return Duration::ZERO;
         }
@@ -144,7 +144,7 @@ async fn reconcile_sets(
         if context.probes.is_done(bucket, &key) {
             set_cache.clear_backoff();
         }
-        let mut set = GrantSet::new(context, key.0.clone(), &mut cache.writes, own, &claims);
+        let mut set = GrantSet::new(context, key.identity.clone(), &mut cache.writes, own, &claims);
         wait = wait.min(Box::pin(reconcile_set::reconcile(&mut set, grants, set_cache)).await);
         // Later sets use what this set still holds: when two sets release the same statement, the later one
         // removes it.

@@ -55,12 +55,12 @@ async fn read(
         uid: &grant.uid,
         purpose,
     };
-    let keys = credentials_for(context, &key.identity, &SessionScope::bucket(place), &[user])
+    let keys = credentials_for(context, &key.set.identity, &SessionScope::bucket(place), &[user])
         .await
         .map_err(ProbeFailure::Credentials)?;
     let at = ports.now();
     // The operator's own identity reads no policy of a bucket before its owner is verified.
-    let verify = key.identity.is_operator();
+    let verify = key.set.identity.is_operator();
     let bucket = async {
         if !ask_bucket && !verify {
             return Ok(None);

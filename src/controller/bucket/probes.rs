@@ -43,7 +43,7 @@ impl Probes {
     /// Drops what no set of the bucket needs any more.
     pub(super) fn retain(&self, bucket: &str, needed: impl Fn(&GrantSetKey) -> bool) {
         self.lock()
-            .retain(|key, _| key.bucket != bucket || needed(&(key.identity.clone(), key.region.clone())));
+            .retain(|key, _| key.bucket != bucket || needed(&key.set));
     }
 
     /// Takes the result of a probe; `None` if it is not done.
@@ -63,10 +63,9 @@ impl Probes {
     }
 }
 
-pub(super) fn key_of(bucket: &str, (identity, region): &GrantSetKey) -> ProbeKey {
+pub(super) fn key_of(bucket: &str, set: &GrantSetKey) -> ProbeKey {
     ProbeKey {
-        identity: identity.clone(),
-        region: region.clone(),
+        set: set.clone(),
         bucket: bucket.to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::GrantObject;
 use super::grant_set_cache::GrantSetCache;
-use super::grant_set_order::{GrantSetKey, GrantSets, Rank, in_order};
+use super::grant_set_order::{GrantSetKey, GrantSetTurn, GrantSets, in_order};
 use super::next_reconcile::{ApiWrites, RECHECK_UNUSABLE};
 use super::trust::Trust;
 use super::write_history::WriteHistory;
@@ -69,7 +69,7 @@ impl BucketCache {
     }
 
     /// Forgets the sets without grants. Returns the others in their order.
-    pub fn turns(&mut self, grant_sets: GrantSets) -> Vec<(Rank, GrantSetKey, Vec<GrantObject>)> {
+    pub fn turns(&mut self, grant_sets: GrantSets) -> Vec<GrantSetTurn> {
         self.grant_sets.retain(|key, _| grant_sets.contains_key(key));
         // A grant set that is not reached has written nothing.
         self.grant_sets.values_mut().for_each(|set| set.wrote = false);

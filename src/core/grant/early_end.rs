@@ -22,8 +22,10 @@ const DENIED: Duration = Duration::from_secs(60);
 const CREDENTIALS: Duration = Duration::from_secs(30);
 /// Delay before a policy is read again that OSS returned as it was before a write.
 const STALE_READ: Duration = Duration::from_secs(2);
-/// Interval at which a policy is read again that cannot be edited, and the delay if that could not be reported.
-const UNREADABLE: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(30));
+/// Interval at which a policy is read again that cannot be edited.
+const UNREADABLE: Duration = Duration::from_secs(3600);
+/// Delay before that is reported again if it could not be.
+const UNREPORTED: Duration = Duration::from_secs(30);
 
 /// Why a reconcile of a set ends early.
 #[derive(Debug)]
@@ -157,13 +159,14 @@ impl EarlyEnd {
     /// Returns the time until the next reconcile of the set.
     pub fn wait(&self, facts: EndFacts<'_>) -> Duration {
         match self {
+            // A ledger that could not be stored is stored earlier: the set retries failed writes to the API server.
             Self::NothingLeft | Self::NotStored => NOTHING_LEFT,
             Self::Probing => READ_AGAIN,
             Self::AllDecided if facts.denied => DENIED,
             Self::AllDecided | Self::OwnerUnverified => facts.interval,
             Self::Refused(refusal) => retry_after_refusal(refusal, facts.seed),
-            Self::Unreadable(_) if facts.all_stored => UNREADABLE.0,
-            Self::Unreadable(_) => UNREADABLE.1,
+            Self::Unreadable(_) if facts.all_stored => UNREADABLE,
+            Self::Unreadable(_) => UNREPORTED,
             Self::StaleRead => STALE_READ,
             Self::WriteConflict | Self::InvalidPlan(_) => short_backoff(facts.failures, facts.seed),
             Self::WriteFailed { plan_again: true, .. } => NEXT_ADDITION,

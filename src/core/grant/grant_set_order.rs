@@ -13,11 +13,27 @@ use crate::core::identity::Identity;
 /// How long the sets of rank [`Rank::Unproven`] are reconciled before the others have their turn again.
 const UNPROVEN_TIME: SignedDuration = SignedDuration::from_secs(5);
 
-/// Identity and region: the grants of one grant set share the credentials and the policy endpoint.
-pub type GrantSetKey = (Identity, String);
+/// The grants of one grant set share the credentials and the policy endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantSetKey {
+    /// Identity that reads and writes the policy.
+    pub identity: Identity,
+    /// Region of the bucket.
+    pub region: String,
+}
 
 /// The grants of a bucket by set.
 pub type GrantSets = BTreeMap<GrantSetKey, Vec<GrantObject>>;
+
+/// A set in the order of a reconcile.
+pub struct GrantSetTurn {
+    /// Rank of the set.
+    pub rank: Rank,
+    /// Identity and region.
+    pub key: GrantSetKey,
+    /// Grants of the set.
+    pub grants: Vec<GrantObject>,
+}
 
 /// What a set has shown of its rights in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +61,10 @@ pub fn grouped(grants: Vec<GrantObject>) -> (GrantSets, Vec<GrantObject>) {
     let (mut grant_sets, mut unusable) = (GrantSets::new(), Vec::new());
     for grant in grants {
         if let (Some(identity), Some(place)) = (&grant.identity, &grant.bucket) {
-            let key = (identity.clone(), place.region.clone());
+            let key = GrantSetKey {
+                identity: identity.clone(),
+                region: place.region.clone(),
+            };
             grant_sets.entry(key).or_default().push(grant);
         } else {
             unusable.push(grant);
@@ -55,24 +74,23 @@ pub fn grouped(grants: Vec<GrantObject>) -> (GrantSets, Vec<GrantObject>) {
 }
 
 /// Sorts sets by rank, then in turns of their namespaces, then by the time of their last reconcile.
-pub fn in_order(
-    grant_sets: GrantSets,
-    record: impl Fn(&GrantSetKey) -> GrantSetRecord,
-) -> Vec<(Rank, GrantSetKey, Vec<GrantObject>)> {
+pub fn in_order(grant_sets: GrantSets, record: impl Fn(&GrantSetKey) -> GrantSetRecord) -> Vec<GrantSetTurn> {
     let ranked = grant_sets.into_iter().map(|(key, grants)| {
         let record = record(&key);
-        (record.reconciled_at, (rank(&grants, record), key, grants))
+        let rank = rank(&grants, record);
+        (record.reconciled_at, GrantSetTurn { rank, key, grants })
     });
     let mut order: Vec<_> = ranked.collect();
-    order.sort_by_key(|(reconciled_at, (rank, ..))| (*rank, *reconciled_at));
-    let mut turns: BTreeMap<(Rank, String), usize> = BTreeMap::new();
+    order.sort_by_key(|(reconciled_at, set)| (set.rank, *reconciled_at));
+    let mut counts: BTreeMap<(Rank, String), usize> = BTreeMap::new();
     let mut in_turns = Vec::with_capacity(order.len());
     for (_, set) in order {
-        let turn = turns.entry((set.0, set.1.0.namespace().to_owned())).or_default();
+        let namespace = set.key.identity.namespace().to_owned();
+        let turn = counts.entry((set.rank, namespace)).or_default();
         *turn += 1;
         in_turns.push((*turn, set));
     }
-    in_turns.sort_by_key(|(turn, (rank, ..))| (*rank, *turn));
+    in_turns.sort_by_key(|(turn, set)| (set.rank, *turn));
     in_turns.into_iter().map(|(_, set)| set).collect()
 }
 
@@ -120,8 +138,8 @@ mod tests {
         grant
     }
 
-    fn names(order: &[(Rank, GrantSetKey, Vec<GrantObject>)]) -> Vec<&str> {
-        let grants = order.iter().flat_map(|(.., grants)| grants);
+    fn names(order: &[GrantSetTurn]) -> Vec<&str> {
+        let grants = order.iter().flat_map(|set| &set.grants);
         grants.map(|grant| grant.uid.as_str()).collect()
     }
 

@@ -54,7 +54,7 @@ pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified}
 #[cfg(test)]
 pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
 pub use grant_set_cache::GrantSetCache;
-pub use grant_set_order::{GrantSetKey, GrantSets, grouped, is_time_up};
+pub use grant_set_order::{GrantSetKey, GrantSetTurn, GrantSets, grouped, is_time_up};
 pub use last_credentials::is_owner;
 pub use leaving::{Deletion, deletion_of, kept_of, kept_until, records_nothing_new, to_reconcile};
 pub use ledger::{OnlyStored, merge_ledger, split_ledger};
