@@ -267,7 +267,7 @@ fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigge
     // Counted by namespace: the jobs of one namespace delay those of no other.
     let mut jobs: HashMap<String, u32> = HashMap::new();
     keys.into_iter().map(move |key| {
-        let (debounce, share) = match &key {
+        let (debounce, flow) = match &key {
             QueueKey::Bucket(_) | QueueKey::Probe(_) => (BUCKET_DEBOUNCE, namespace),
             QueueKey::Job(job) => {
                 let number = jobs.entry(job.namespace.clone()).or_default();
@@ -276,8 +276,8 @@ fn triggers(namespace: &str, keys: Vec<QueueKey>) -> impl Iterator<Item = Trigge
             }
             QueueKey::Finalizer(grant) => (Duration::ZERO, grant.namespace.as_str()),
         };
-        let share = share.into();
-        Trigger { key, debounce, share }
+        let flow = flow.into();
+        Trigger { key, debounce, flow }
     })
 }
 
@@ -296,7 +296,7 @@ mod tests {
         let crowd = (0..8_000).map(|number| job("crowd", format!("{number}")));
         let keys = crowd.chain([job("one", "only".to_owned())]).collect();
         let mut delays: Vec<_> = triggers("crowd", keys)
-            .map(|trigger| (trigger.share.to_string(), trigger.debounce))
+            .map(|trigger| (trigger.flow.to_string(), trigger.debounce))
             .collect();
         assert_eq!(delays.pop(), Some(("one".to_owned(), Duration::ZERO)));
         assert_eq!(delays[7_999].1, crowd_delay(8_000));

@@ -119,8 +119,8 @@ impl Runs {
 
     /// Triggers a job that waits. A full channel drops the trigger; a waiting job is requeued periodically anyway.
     fn trigger(&self, job: ObjectKey) {
-        let share = job.namespace.clone();
-        let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), share));
+        let flow = job.namespace.clone();
+        let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), flow));
     }
 }
 

@@ -18,8 +18,8 @@ use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
 use super::deadline;
-pub use super::ready_queue::Share;
-use super::ready_queue::{ReadyQueue, add_share};
+pub use super::ready_queue::Flow;
+use super::ready_queue::{ReadyQueue, add_flow};
 pub use crate::core::requeue::Action;
 
 /// Request to reconcile a key because something changed.
@@ -30,16 +30,16 @@ pub struct Trigger<K> {
     /// Debounce delay: each further trigger restarts it, up to five times this delay in total.
     pub debounce: Duration,
     /// The namespace that caused the change: namespaces are served in turns.
-    pub share: Share,
+    pub flow: Flow,
 }
 
 impl<K> Trigger<K> {
     /// Returns a trigger without a debounce delay.
-    pub fn now(key: K, share: impl Into<Share>) -> Self {
+    pub fn now(key: K, flow: impl Into<Flow>) -> Self {
         Self {
             key,
             debounce: Duration::ZERO,
-            share: share.into(),
+            flow: flow.into(),
         }
     }
 }
@@ -49,14 +49,14 @@ impl<K> Trigger<K> {
 pub struct Workers {
     /// In all.
     pub total: usize,
-    /// Of one share, so that one namespace cannot occupy all workers.
-    pub per_share: usize,
+    /// Of one flow, so that one namespace cannot occupy all workers.
+    pub per_flow: usize,
 }
 
 impl Workers {
-    /// Returns the limits in all and of one share.
-    pub const fn new(total: usize, per_share: usize) -> Self {
-        Self { total, per_share }
+    /// Returns the limits in all and of one flow.
+    pub const fn new(total: usize, per_flow: usize) -> Self {
+        Self { total, per_flow }
     }
 }
 
@@ -65,21 +65,21 @@ struct Scheduled {
     due: Instant,
     /// End of the debounce window, which no trigger postpones; `None` for a requeue without a trigger.
     latest: Option<Instant>,
-    /// The share of all triggers in the debounce window; `None` without a trigger, or with triggers of several shares.
-    only: Option<Share>,
-    shares: BTreeSet<Share>,
+    /// The flow of all triggers in the debounce window; `None` without a trigger, or with triggers of several flows.
+    only: Option<Flow>,
+    flows: BTreeSet<Flow>,
 }
 
 /// A key being reconciled.
 struct InProgress {
-    /// The share that the worker counts for.
-    share: Share,
-    /// The shares of the key.
-    shares: BTreeSet<Share>,
+    /// The flow that the worker counts for.
+    flow: Flow,
+    /// The flows of the key.
+    flows: BTreeSet<Flow>,
     /// Debounce delay of a trigger that arrived meanwhile.
     again: Option<Duration>,
-    /// The share of all triggers that arrived meanwhile; `None` with several.
-    only: Option<Share>,
+    /// The flow of all triggers that arrived meanwhile; `None` with several.
+    only: Option<Flow>,
 }
 
 struct KeyedQueue<K> {
@@ -87,23 +87,23 @@ struct KeyedQueue<K> {
     waiting: HashMap<K, Scheduled>,
     ready: ReadyQueue<K>,
     in_progress: HashMap<K, InProgress>,
-    /// Number of workers that each share occupies.
-    running: HashMap<Share, usize>,
+    /// Number of workers that each flow occupies.
+    running: HashMap<Flow, usize>,
 }
 
 impl<K: Clone + Eq + Hash> KeyedQueue<K> {
     fn trigger(&mut self, trigger: Trigger<K>) {
         if let Some(running) = self.in_progress.get_mut(&trigger.key) {
             let first = running.again.is_none();
-            let same = running.only.as_ref() == Some(&trigger.share);
-            running.only = (first || same).then(|| Share::clone(&trigger.share));
+            let same = running.only.as_ref() == Some(&trigger.flow);
+            running.only = (first || same).then(|| Flow::clone(&trigger.flow));
             // A trigger without a delay is not postponed by a later one.
             running.again = running.again.into_iter().chain([trigger.debounce]).min();
-            add_share(&mut running.shares, trigger.share);
+            add_flow(&mut running.flows, trigger.flow);
             return;
         }
         if self.ready.contains(&trigger.key) {
-            self.ready.push(&trigger.key, [trigger.share]);
+            self.ready.push(&trigger.key, [trigger.flow]);
             return;
         }
         let now = Instant::now();
@@ -116,46 +116,41 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
                 due,
                 latest: Some(latest),
                 only,
-                shares,
+                flows,
             }) => {
-                // A trigger of another share does not postpone the key: it would delay this share.
-                if only.as_ref() == Some(&trigger.share) {
+                // A trigger of another flow does not postpone the key: it would delay this flow.
+                if only.as_ref() == Some(&trigger.flow) {
                     *due = debounced.min(*latest);
                 } else {
                     *only = None;
                     *due = debounced.min(*due);
                 }
-                add_share(shares, trigger.share);
+                add_flow(flows, trigger.flow);
                 self.delays.reset_at(slot, *due);
             }
             Some(waiting) => {
                 waiting.latest = Some(latest);
-                waiting.only = Some(Share::clone(&trigger.share));
-                add_share(&mut waiting.shares, trigger.share);
+                waiting.only = Some(Flow::clone(&trigger.flow));
+                add_flow(&mut waiting.flows, trigger.flow);
                 if debounced < waiting.due {
                     waiting.due = debounced;
                     self.delays.reset_at(&waiting.slot, debounced);
                 }
             }
             None => {
-                let shares = BTreeSet::from([Share::clone(&trigger.share)]);
-                self.schedule(
-                    trigger.key,
-                    debounced,
-                    (Some(latest), Some(trigger.share)),
-                    shares,
-                );
+                let flows = BTreeSet::from([Flow::clone(&trigger.flow)]);
+                self.schedule(trigger.key, debounced, (Some(latest), Some(trigger.flow)), flows);
             }
         }
     }
 
-    /// Schedules a key. `window` is the end of its debounce window and the share of its triggers.
+    /// Schedules a key. `window` is the end of its debounce window and the flow of its triggers.
     fn schedule(
         &mut self,
         key: K,
         due: Instant,
-        (latest, only): (Option<Instant>, Option<Share>),
-        shares: BTreeSet<Share>,
+        (latest, only): (Option<Instant>, Option<Flow>),
+        flows: BTreeSet<Flow>,
     ) {
         let slot = self.delays.insert_at(key.clone(), due);
         let scheduled = Scheduled {
@@ -163,7 +158,7 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             due,
             latest,
             only,
-            shares,
+            flows,
         };
         self.waiting.insert(key, scheduled);
     }
@@ -174,12 +169,12 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             return None;
         }
         let running = &self.running;
-        let free = |share: &Share| running.get(share).is_none_or(|count| *count < workers.per_share);
-        let (key, share, shares) = self.ready.pop(free)?;
-        *self.running.entry(share.clone()).or_default() += 1;
+        let free = |flow: &Flow| running.get(flow).is_none_or(|count| *count < workers.per_flow);
+        let (key, flow, flows) = self.ready.pop(free)?;
+        *self.running.entry(flow.clone()).or_default() += 1;
         let progress = InProgress {
-            share,
-            shares,
+            flow,
+            flows,
             again: None,
             only: None,
         };
@@ -191,10 +186,10 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
         let Some(done) = self.in_progress.remove(&key) else {
             return;
         };
-        if let Some(count) = self.running.get_mut(&done.share) {
+        if let Some(count) = self.running.get_mut(&done.flow) {
             *count -= 1;
             if *count == 0 {
-                self.running.remove(&done.share);
+                self.running.remove(&done.flow);
             }
         }
         let now = Instant::now();
@@ -202,17 +197,17 @@ impl<K: Clone + Eq + Hash> KeyedQueue<K> {
             (Some(debounce), _) => {
                 let latest = Some(deadline::after(now, debounce.saturating_mul(5)));
                 let due = deadline::after(now, debounce);
-                self.schedule(key, due, (latest, done.only), done.shares);
+                self.schedule(key, due, (latest, done.only), done.flows);
             }
             (None, Action::Requeue(delay)) => {
-                self.schedule(key, deadline::after(now, delay), (None, None), done.shares);
+                self.schedule(key, deadline::after(now, delay), (None, None), done.flows);
             }
             (None, Action::AwaitChange) => {}
         }
     }
 }
 
-/// Reconciles keys until `stop` is cancelled, then waits for the reconciles under way. Shares are served in turns. Calls
+/// Reconciles keys until `stop` is cancelled, then waits for the reconciles under way. Flows are served in turns. Calls
 /// `depth` with the number of keys that are ready for a worker or being reconciled.
 pub async fn run<K, W, F>(
     mut triggers: mpsc::Receiver<Trigger<K>>,
@@ -248,7 +243,7 @@ pub async fn run<K, W, F>(
             Some(expired) = queue.delays.next() => {
                 let key = expired.into_inner();
                 if let Some(waiting) = queue.waiting.remove(&key) {
-                    queue.ready.push(&key, waiting.shares);
+                    queue.ready.push(&key, waiting.flows);
                 }
             }
             Some(done) = running.join_next() => {

@@ -1,30 +1,30 @@
-//! Keys that are ready for a worker. Shares are served in turns, and the keys of a share first come, first served, so
+//! Keys that are ready for a worker. Flows are served in turns, and the keys of a flow first come, first served, so
 //! that one namespace with many keys delays another by one key at most.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// A share of the workers: the namespace that triggered a key.
-pub type Share = Arc<str>;
+/// The namespace that triggered a key: what the keys of one namespace are for the queue, as in API Priority and Fairness.
+pub type Flow = Arc<str>;
 
-/// Shares of one key; a bucket can have grants in any number of namespaces.
-const MAX_SHARES: usize = 64;
+/// Flows of one key; a bucket can have grants in any number of namespaces.
+const MAX_FLOWS: usize = 64;
 
-/// Adds a share to those of a key.
-pub(super) fn add_share(shares: &mut BTreeSet<Share>, share: Share) {
-    if shares.len() < MAX_SHARES {
-        shares.insert(share);
+/// Adds a flow to those of a key.
+pub(super) fn add_flow(flows: &mut BTreeSet<Flow>, flow: Flow) {
+    if flows.len() < MAX_FLOWS {
+        flows.insert(flow);
     }
 }
 
-/// The ready keys. A key can have several shares: it is served when the turn of the first of them comes.
+/// The ready keys. A key can have several flows: it is served when the turn of the first of them comes.
 pub(super) struct ReadyQueue<K> {
-    /// The shares with keys, in the order of their turns.
-    turns: VecDeque<Share>,
-    /// The keys of each share; a key that was served in the turn of another share is skipped.
-    keys: HashMap<Share, VecDeque<K>>,
-    ready: HashMap<K, BTreeSet<Share>>,
+    /// The flows with keys, in the order of their turns.
+    turns: VecDeque<Flow>,
+    /// The keys of each flow; a key that was served in the turn of another flow is skipped.
+    keys: HashMap<Flow, VecDeque<K>>,
+    ready: HashMap<K, BTreeSet<Flow>>,
 }
 
 impl<K: Clone + Eq + Hash> ReadyQueue<K> {
@@ -44,45 +44,45 @@ impl<K: Clone + Eq + Hash> ReadyQueue<K> {
         self.ready.contains_key(key)
     }
 
-    /// Adds a key, or further shares of a key that is ready already.
-    pub(super) fn push(&mut self, key: &K, shares: impl IntoIterator<Item = Share>) {
+    /// Adds a key, or further flows of a key that is ready already.
+    pub(super) fn push(&mut self, key: &K, flows: impl IntoIterator<Item = Flow>) {
         let known = self.ready.entry(key.clone()).or_default();
-        for share in shares {
-            if known.len() >= MAX_SHARES || !known.insert(Arc::clone(&share)) {
+        for flow in flows {
+            if known.len() >= MAX_FLOWS || !known.insert(Arc::clone(&flow)) {
                 continue;
             }
-            let keys = self.keys.entry(Arc::clone(&share)).or_default();
+            let keys = self.keys.entry(Arc::clone(&flow)).or_default();
             if keys.is_empty() {
-                self.turns.push_back(share);
+                self.turns.push_back(flow);
             }
             keys.push_back(key.clone());
         }
     }
 
-    /// Takes the next key of a share that `may_run` accepts, with the share whose turn it was and all shares of the key.
-    pub(super) fn pop(&mut self, may_run: impl Fn(&Share) -> bool) -> Option<(K, Share, BTreeSet<Share>)> {
+    /// Takes the next key of a flow that `may_run` accepts, with the flow whose turn it was and all flows of the key.
+    pub(super) fn pop(&mut self, may_run: impl Fn(&Flow) -> bool) -> Option<(K, Flow, BTreeSet<Flow>)> {
         for _ in 0..self.turns.len() {
-            let share = self.turns.pop_front()?;
-            if !may_run(&share) {
-                self.turns.push_back(share);
+            let flow = self.turns.pop_front()?;
+            if !may_run(&flow) {
+                self.turns.push_back(flow);
                 continue;
             }
-            let keys = self.keys.get_mut(&share)?;
+            let keys = self.keys.get_mut(&flow)?;
             let mut found = None;
             while let Some(key) = keys.pop_front() {
-                let current = self.ready.get(&key).is_some_and(|shares| shares.contains(&share));
-                if current && let Some(shares) = self.ready.remove(&key) {
-                    found = Some((key, shares));
+                let current = self.ready.get(&key).is_some_and(|flows| flows.contains(&flow));
+                if current && let Some(flows) = self.ready.remove(&key) {
+                    found = Some((key, flows));
                     break;
                 }
             }
             if keys.is_empty() {
-                self.keys.remove(&share);
+                self.keys.remove(&flow);
             } else {
-                self.turns.push_back(Arc::clone(&share));
+                self.turns.push_back(Arc::clone(&flow));
             }
-            if let Some((key, shares)) = found {
-                return Some((key, share, shares));
+            if let Some((key, flows)) = found {
+                return Some((key, flow, flows));
             }
         }
         None
@@ -93,7 +93,7 @@ impl<K: Clone + Eq + Hash> ReadyQueue<K> {
 mod tests {
     use super::*;
 
-    fn share(name: &str) -> Share {
+    fn flow(name: &str) -> Flow {
         name.into()
     }
 
@@ -101,9 +101,9 @@ mod tests {
     fn shares_are_served_in_turns() {
         let mut queue = ReadyQueue::new();
         for key in 0..100 {
-            queue.push(&key, [share("many")]);
+            queue.push(&key, [flow("many")]);
         }
-        queue.push(&100, [share("one")]);
+        queue.push(&100, [flow("one")]);
         let served: Vec<i32> = (0..2).map(|_| queue.pop(|_| true).unwrap().0).collect();
         assert_eq!(served, [0, 100]);
         assert_eq!(queue.len(), 99);
@@ -113,10 +113,10 @@ mod tests {
     fn a_key_of_two_shares_is_served_once_in_the_earlier_turn() {
         let mut queue = ReadyQueue::new();
         for key in 0..10 {
-            queue.push(&key, [share("many")]);
+            queue.push(&key, [flow("many")]);
         }
-        queue.push(&10, [share("many")]);
-        queue.push(&10, [share("one")]);
+        queue.push(&10, [flow("many")]);
+        queue.push(&10, [flow("one")]);
         assert_eq!(queue.pop(|_| true).unwrap().0, 0);
         assert_eq!(queue.pop(|_| true).unwrap().0, 10);
         let rest: Vec<i32> = std::iter::from_fn(|| queue.pop(|_| true).map(|(key, ..)| key)).collect();
@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn a_share_that_may_not_run_waits_and_delays_no_other() {
         let mut queue = ReadyQueue::new();
-        queue.push(&1, [share("full")]);
-        queue.push(&2, [share("free")]);
-        let not_full = |share: &Share| **share != *"full";
+        queue.push(&1, [flow("full")]);
+        queue.push(&2, [flow("free")]);
+        let not_full = |flow: &Flow| **flow != *"full";
         assert_eq!(queue.pop(not_full).unwrap().0, 2);
         assert!(queue.pop(not_full).is_none());
         assert_eq!(queue.pop(|_| true).unwrap().0, 1);

@@ -277,7 +277,7 @@ impl Process {
         let mark = Trigger {
             key: QueueKey::Bucket(bucket.into()),
             debounce: Duration::from_secs(1),
-            share: namespace.into(),
+            flow: namespace.into(),
         };
         self.buckets.send(mark).await.unwrap();
     }
@@ -300,7 +300,7 @@ impl Process {
             let mark = Trigger {
                 key,
                 debounce: Duration::ZERO,
-                share: "media".into(),
+                flow: "media".into(),
             };
             self.finalizers.send(mark).await.unwrap();
         }
@@ -313,7 +313,7 @@ impl Process {
         self.context.grant_reads.changed(&super::fake_world::key("a"));
         let mark = Trigger {
             debounce: Duration::ZERO,
-            share: job.namespace.as_str().into(),
+            flow: job.namespace.as_str().into(),
             key: QueueKey::Job(job),
         };
         self.runs.send(mark).await.unwrap();

@@ -79,8 +79,8 @@ async fn operate(store: Store, time: Duration) -> Store {
     ];
     for (queue, key) in triggers {
         let debounce = Duration::ZERO;
-        let share = "n".into();
-        queue.send(Trigger { key, debounce, share }).await.unwrap();
+        let flow = "n".into();
+        queue.send(Trigger { key, debounce, flow }).await.unwrap();
     }
     let running = tokio::spawn(controllers.run());
     tokio::time::sleep(time).await;

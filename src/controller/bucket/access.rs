@@ -16,7 +16,7 @@ use crate::core::grant::{
 };
 use crate::core::identity::SessionScope;
 use crate::ports::AccessKeys;
-use crate::runtime::queue::{Share, Trigger};
+use crate::runtime::queue::{Flow, Trigger};
 
 /// Returns the state of a grant that may not use its identity; `None` when it may.
 pub(super) async fn denial(set: &GrantSet<'_>, work: &GrantWork) -> Option<GrantState> {
@@ -79,15 +79,15 @@ async fn admit(
         None => {}
     }
     if let Some(first) = undecided(batch).next() {
-        let share: Share = first.grant.key.namespace.as_str().into();
+        let flow: Flow = first.grant.key.namespace.as_str().into();
         let request = ProbeState::Requested {
             place: place.clone(),
-            share: Share::clone(&share),
+            flow: Flow::clone(&flow),
             ask_bucket: batch.iter().any(needs_first_look),
             grant: Box::new(ProbingGrant::of(first)),
         };
         set.context.probes.lock().insert(key.clone(), request);
-        let trigger = Trigger::now(QueueKey::Probe(Arc::new(key)), share);
+        let trigger = Trigger::now(QueueKey::Probe(Arc::new(key)), flow);
         let _ = set.context.probe_queue.send(trigger).await;
     }
     Err(EarlyEnd::Probing)

@@ -15,17 +15,17 @@ use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::grant::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 use crate::core::identity::SessionScope;
-use crate::runtime::queue::{Action, Share, Trigger};
+use crate::runtime::queue::{Action, Flow, Trigger};
 
 /// Makes the calls of a probe and triggers the bucket.
 pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Action {
-    let (place, share, ask_bucket, grant) = match context.probes.lock().get(key) {
+    let (place, flow, ask_bucket, grant) = match context.probes.lock().get(key) {
         Some(ProbeState::Requested {
             place,
-            share,
+            flow,
             ask_bucket,
             grant,
-        }) => (place.clone(), Share::clone(share), *ask_bucket, grant.clone()),
+        }) => (place.clone(), Flow::clone(flow), *ask_bucket, grant.clone()),
         Some(ProbeState::Done(_)) | None => return Action::AwaitChange,
     };
     let result = timeout(PROBE_DEADLINE, read(context, key, &place, ask_bucket, &grant)).await;
@@ -34,7 +34,7 @@ pub(in crate::controller) async fn run(context: &Context, key: &ProbeKey) -> Act
     if let Some(probe) = context.probes.lock().get_mut(key) {
         *probe = ProbeState::Done(result);
     }
-    let trigger = Trigger::now(QueueKey::Bucket(key.bucket.as_str().into()), share);
+    let trigger = Trigger::now(QueueKey::Bucket(key.bucket.as_str().into()), flow);
     // The channel is closed only at the end of the process.
     let _ = context.buckets.send(trigger).await;
     Action::AwaitChange

@@ -9,7 +9,7 @@ use crate::controller::queue_key::ProbeKey;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::error::CloudError;
 use crate::core::grant::{GrantSetKey, ProbeRead, ProbingGrant};
-use crate::runtime::queue::Share;
+use crate::runtime::queue::Flow;
 
 /// Why a probe failed.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) enum ProbeFailure {
 pub(super) enum ProbeState {
     Requested {
         place: BucketRef,
-        share: Share,
+        flow: Flow,
         ask_bucket: bool,
         grant: Box<ProbingGrant>,
     },

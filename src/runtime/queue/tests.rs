@@ -14,7 +14,7 @@ async fn observed(triggers: Vec<(u64, &'static str)>, stop_after: u64) -> Vec<(u
         receiver,
         Workers {
             total: 2,
-            per_share: 2,
+            per_flow: 2,
         },
         stop.clone(),
         |_| (),
@@ -35,7 +35,7 @@ async fn observed(triggers: Vec<(u64, &'static str)>, stop_after: u64) -> Vec<(u
                 .send(Trigger {
                     key,
                     debounce: Duration::from_secs(1),
-                    share: "n".into(),
+                    flow: "n".into(),
                 })
                 .await
                 .unwrap();
@@ -95,12 +95,12 @@ async fn runs(
         },
     );
     let feed = async move {
-        for (at, key, share) in triggers {
+        for (at, key, flow) in triggers {
             tokio::time::sleep_until(start + Duration::from_millis(at)).await;
             let trigger = Trigger {
                 key,
                 debounce: Duration::from_secs(1),
-                share: share.into(),
+                flow: flow.into(),
             };
             sender.send(trigger).await.unwrap();
         }
@@ -121,7 +121,7 @@ async fn one_share_neither_occupies_all_workers_nor_goes_first() {
     triggers.push((100, "victim", "one"));
     let workers = Workers {
         total: 3,
-        per_share: 2,
+        per_flow: 2,
     };
     let seen = runs(workers, triggers).await;
     let victim = seen.iter().find(|(_, key)| *key == "victim").unwrap();
@@ -140,7 +140,7 @@ async fn triggers_of_another_share_postpone_no_reconcile() {
     triggers.sort_unstable();
     let workers = Workers {
         total: 2,
-        per_share: 2,
+        per_flow: 2,
     };
     let seen = runs(workers, triggers).await;
     assert!((950..2_000).contains(&seen[0].0), "{seen:?}");
@@ -154,7 +154,7 @@ async fn the_depth_counts_keys_that_wait_and_keys_that_are_reconciled() {
     let seen = Arc::clone(&most);
     let workers = Workers {
         total: 1,
-        per_share: 1,
+        per_flow: 1,
     };
     let depth = move |depth: usize| {
         let mut most = seen.lock().unwrap();
@@ -169,7 +169,7 @@ async fn the_depth_counts_keys_that_wait_and_keys_that_are_reconciled() {
             let trigger = Trigger {
                 key,
                 debounce: Duration::from_secs(1),
-                share: "n".into(),
+                flow: "n".into(),
             };
             sender.send(trigger).await.unwrap();
         }
@@ -184,10 +184,10 @@ async fn the_depth_counts_keys_that_wait_and_keys_that_are_reconciled() {
 async fn a_busy_key_is_postponed_afterwards_only_by_the_one_share_that_triggered_it_meanwhile() {
     let workers = Workers {
         total: 2,
-        per_share: 2,
+        per_flow: 2,
     };
     // The first reconcile ends at 1,500 ms.
-    for (shares, expected) in [
+    for (flows, expected) in [
         (["one", "one", "one", "one"], 3_000),
         (["one", "one", "one", "two"], 2_500),
         (["one", "one", "two", "two"], 2_500),
@@ -196,13 +196,13 @@ async fn a_busy_key_is_postponed_afterwards_only_by_the_one_share_that_triggered
         let times = [1_100, 1_200, 1_300, 2_000];
         let meanwhile = times
             .into_iter()
-            .zip(shares)
-            .map(|(at, share)| (at, "bucket", share));
+            .zip(flows)
+            .map(|(at, flow)| (at, "bucket", flow));
         let triggers = [(0, "bucket", "one")].into_iter().chain(meanwhile);
         let seen = runs(workers, triggers.collect()).await;
         assert!(
             (expected..expected + 100).contains(&seen[1].0),
-            "{shares:?} {seen:?}"
+            "{flows:?} {seen:?}"
         );
     }
 }

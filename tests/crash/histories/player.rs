@@ -84,8 +84,8 @@ impl Process {
                     }
                     QueueKey::Finalizer(_) => (&context.finalizers, Duration::ZERO),
                 };
-                let share = namespace.as_str().into();
-                if queue.send(Trigger { key, debounce, share }).await.is_err() {
+                let flow = namespace.as_str().into();
+                if queue.send(Trigger { key, debounce, flow }).await.is_err() {
                     return;
                 }
             }
