@@ -123,7 +123,7 @@ pub(super) fn set_credentials_valid(
         crate::core::identity::Identity::describe,
     );
     match state {
-        GrantState::CredentialsFailed(error) if !error.is_transient() => {
+        GrantState::CredentialsFailed(error) => {
             let identity = grant.identity.as_ref();
             let message = identity.map_or_else(String::new, |identity| error.message(identity));
             match credentials_reason!(GrantReason, error) {
@@ -152,8 +152,7 @@ pub(super) fn set_credentials_valid(
             );
         }
         GrantState::CloudFailed(error) if is_transient(error.kind) => conditions.carry(kind),
-        GrantState::CredentialsFailed(_)
-        | GrantState::Suspended
+        GrantState::Suspended
         | GrantState::Invalid(_)
         | GrantState::Denied(_)
         | GrantState::NamespaceUnknown

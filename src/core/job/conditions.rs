@@ -240,12 +240,10 @@ fn set_credentials_valid(
 ) {
     let kind = JobCondition::CredentialsValid;
     match phase {
-        Phase::CredentialsFailed(error, message) if !error.is_transient() => {
-            match credentials_reason!(JobReason, error) {
-                Some(reason) => list.set_false(kind, reason, message),
-                None => list.carry(kind),
-            }
-        }
+        Phase::CredentialsFailed(error, message) => match credentials_reason!(JobReason, error) {
+            Some(reason) => list.set_false(kind, reason, message),
+            None => list.carry(kind),
+        },
         Phase::CredentialsRejected(error, secret) => {
             let expired = error.kind == CloudErrorKind::CredentialsExpired;
             let reason = if expired {
@@ -273,7 +271,6 @@ fn set_credentials_valid(
         | Phase::OutOfBudget
         | Phase::Ended(_)
         | Phase::Denied(_)
-        | Phase::CredentialsFailed(..)
         | Phase::Waiting(_)
         | Phase::Unenforced(..)
         | Phase::Counting(..)
