@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -102,7 +104,6 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let listeners = http_server::listen(settings.admin_address)
         .await
         .map_err(listen)?;
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let rules = CurrentRules::default();
     if let Some(path) = &settings.tenancy_rules {
         rules.load(path).await?;
@@ -117,77 +118,116 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         AbortOnDropHandle::new(tokio::spawn(polling))
     });
     let ready = Arc::new(AtomicBool::new(false));
-
     // Probes and metrics are served until the process ends, so that the shutdown can be observed.
-    let closing = CancellationToken::new();
-    let admin = http_server::HttpServerState {
-        metrics: Arc::clone(&metrics),
-        ready: Arc::clone(&ready),
+    let server = AdminServer::start(listeners, &metrics, &ready);
+    let parts = Parts {
+        cloud,
+        rules,
+        metrics,
     };
-    let serving: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| tokio::spawn(http_server::serve(listener, admin.clone(), closing.clone())))
-        .collect();
-    for address in addresses {
-        tracing::info!(%address, "HTTP server started");
+    let outcome = work(&settings, &client, parts, &ready, &stop).await;
+    server.close().await;
+    tracing::info!("operator stopped");
+    outcome
+}
+
+/// The server of probes and metrics, on each of its addresses.
+struct AdminServer {
+    closing: CancellationToken,
+    serving: Vec<JoinHandle<()>>,
+}
+
+impl AdminServer {
+    fn start(listeners: Vec<TcpListener>, metrics: &Arc<metrics::Metrics>, ready: &Arc<AtomicBool>) -> Self {
+        let closing = CancellationToken::new();
+        let state = http_server::HttpServerState {
+            metrics: Arc::clone(metrics),
+            ready: Arc::clone(ready),
+        };
+        let serve = |listener: TcpListener| {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "HTTP server started");
+            }
+            tokio::spawn(http_server::serve(listener, state.clone(), closing.clone()))
+        };
+        let serving = listeners.into_iter().map(serve).collect();
+        Self { closing, serving }
     }
 
-    let account = operator_account(&client).await;
+    /// Ends when the requests under way are answered.
+    async fn close(self) {
+        self.closing.cancel();
+        for server in self.serving {
+            let _ = server.await;
+        }
+    }
+}
+
+/// What the process has made before it works.
+struct Parts {
+    cloud: Cloud,
+    rules: CurrentRules,
+    metrics: Arc<metrics::Metrics>,
+}
+
+/// Works once the API server serves the CRDs and the lease, if there is one, is held.
+///
+/// # Errors
+/// Returns [`RunError::LeaseLost`] when the lease is lost; `Ok` after a stop request.
+async fn work(
+    settings: &Settings,
+    client: &Client,
+    parts: Parts,
+    ready: &Arc<AtomicBool>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let account = operator_account(client).await;
     tracing::info!(
         account = account.as_deref().unwrap_or("unknown"),
         "kubernetes client created"
     );
-    if !crds_are_served(&client, &stop).await {
-        closing.cancel();
-        for server in serving {
-            let _ = server.await;
-        }
+    if !crds_are_served(client, stop).await {
         return Ok(());
     }
-    let leadership = match (&settings.operator_namespace, &settings.leader_name) {
-        (Some(home), Some(name)) => {
-            // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the
-            // leader. One that may not use the lease must not replace a Pod that can.
-            let set_ready = |usable| ready.store(usable, Ordering::Release);
-            let lease = LeaseObject::new(&client, home, settings.lease_name.clone());
-            lease::acquire(lease, name.clone(), &stop, set_ready).await
+    let mut leadership = None;
+    if let (Some(home), Some(name)) = (&settings.operator_namespace, &settings.leader_name) {
+        // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the leader.
+        // One that may not use the lease must not replace a Pod that can.
+        let set_ready = |usable| ready.store(usable, Ordering::Release);
+        let lease = LeaseObject::new(client, home, settings.lease_name.clone());
+        leadership = lease::acquire(lease, name.clone(), stop, set_ready).await;
+        if leadership.is_none() {
+            return Ok(());
         }
-        _ => None,
-    };
-    let fenced = settings.operator_namespace.is_some() && settings.leader_name.is_some();
-    let outcome = if fenced && leadership.is_none() {
-        Ok(())
-    } else {
-        let fence = leadership
-            .as_ref()
-            .map_or_else(Fence::disabled, Leadership::fence);
-        let kubernetes = Kubernetes::new(
-            client.clone(),
-            settings.namespaces.clone(),
-            account,
-            settings.backup_namespace.clone(),
-        );
-        let memory = MemoryBudget::of_limit(memory_limit());
-        let adapters = Adapters {
-            kubernetes,
-            cloud,
-            fence,
-            operator_identity: settings.operator_identity.clone(),
-            tenancy_rules: rules.clone(),
-            requests: RequestBudget::default(),
-            lists: concurrent_lists(&memory),
-            memory,
-            metrics: Arc::clone(&metrics),
-        };
-        metrics.leader.set(1);
-        lead(&settings, &client, adapters, &ready, leadership, &stop).await
-    };
-    closing.cancel();
-    for server in serving {
-        let _ = server.await;
     }
-    tracing::info!("operator stopped");
-    outcome
+    let fence = leadership
+        .as_ref()
+        .map_or_else(Fence::disabled, Leadership::fence);
+    let kubernetes = Kubernetes::new(
+        client.clone(),
+        settings.namespaces.clone(),
+        account,
+        settings.backup_namespace.clone(),
+    );
+    let memory = MemoryBudget::of_limit(memory_limit());
+    let Parts {
+        cloud,
+        rules,
+        metrics,
+    } = parts;
+    metrics.leader.set(1);
+    let adapters = Adapters {
+        kubernetes,
+        cloud,
+        fence,
+        operator_identity: settings.operator_identity.clone(),
+        tenancy_rules: rules,
+        requests: RequestBudget::default(),
+        lists: concurrent_lists(&memory),
+        memory,
+        metrics,
+    };
+    lead(settings, client, adapters, ready, leadership, stop).await
 }
 
 /// Returns the memory limit of the process from its control group.
