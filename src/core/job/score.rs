@@ -1,4 +1,6 @@
 //! A score as a decimal number: compared and averaged in millionths, displayed as IMM returned it. Floats are not used.
+//! Nor is a library for decimals: sums and comparisons of millionths are exact in an `i64`, and which text of a billed
+//! answer counts as a score is decided more strictly than by a parser.
 
 use std::fmt;
 
