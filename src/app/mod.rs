@@ -120,7 +120,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let ready = Arc::new(AtomicBool::new(false));
     // Probes and metrics are served until the process ends, so that the shutdown can be observed.
     let server = AdminServer::start(listeners, &metrics, &ready);
-    let parts = Parts {
+    let parts = ProcessParts {
         cloud,
         rules,
         metrics,
@@ -164,7 +164,7 @@ impl AdminServer {
 }
 
 /// What the process has made before it works.
-struct Parts {
+struct ProcessParts {
     cloud: Cloud,
     rules: CurrentRules,
     metrics: Arc<metrics::Metrics>,
@@ -177,7 +177,7 @@ struct Parts {
 async fn work(
     settings: &Settings,
     client: &Client,
-    parts: Parts,
+    parts: ProcessParts,
     ready: &Arc<AtomicBool>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
@@ -210,7 +210,7 @@ async fn work(
         settings.backup_namespace.clone(),
     );
     let memory = MemoryBudget::of_limit(memory_limit());
-    let Parts {
+    let ProcessParts {
         cloud,
         rules,
         metrics,

@@ -197,7 +197,7 @@ pub fn wait_of_set(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::grant::work_of;
+    use crate::core::grant::{entry_of, work_of};
 
     #[test]
     fn the_first_thing_that_is_open_decides() {
@@ -233,17 +233,7 @@ mod tests {
     #[test]
     fn an_unanswered_write_is_looked_for_before_and_at_its_expiry() {
         let now = k8s_openapi::jiff::Timestamp::constant(1_790_000_000, 0);
-        let entry = |state| LedgerEntry {
-            fingerprint: "sha256:1".to_owned(),
-            role: crate::api::StatementRole::Access,
-            state,
-            pre_existing: false,
-            statement: String::new(),
-            copies: None,
-            unsettled_until: None,
-            identity: None,
-            other: std::collections::BTreeMap::new(),
-        };
+        let entry = |state| entry_of("sha256:1", state);
         let check = |state, seconds: i64| {
             let input = PlanInput {
                 document: None,

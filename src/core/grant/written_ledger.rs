@@ -68,11 +68,10 @@ mod tests {
     use k8s_openapi::jiff::SignedDuration;
 
     use super::*;
-    use crate::api::StatementRole;
+    use crate::core::grant::{entry_of, work_of};
 
     #[test]
     fn a_ledger_without_the_write_or_of_another_object_stays() {
-        use crate::core::grant::work_of;
         let (before, intended) = (work_of("a", None), work_of("a", Some(EntryState::Intended)));
         let status = rolled_back_status(&before, &intended.grant).unwrap();
         assert!(status.owned.is_empty());
@@ -86,17 +85,7 @@ mod tests {
 
     #[test]
     fn only_what_the_write_recorded_is_taken_back() {
-        let entry = |fingerprint: &str, state| LedgerEntry {
-            fingerprint: fingerprint.to_owned(),
-            role: StatementRole::Access,
-            state,
-            pre_existing: false,
-            statement: String::new(),
-            copies: None,
-            unsettled_until: None,
-            identity: None,
-            other: std::collections::BTreeMap::new(),
-        };
+        let entry = entry_of;
         let before = [
             entry("leaving", EntryState::Applied),
             entry("stored", EntryState::Intended),
@@ -121,15 +110,9 @@ mod tests {
     fn an_answered_write_confirms_its_statements_and_removals_and_nothing_else() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let entry = |statement: &str, state, seconds: i64| LedgerEntry {
-            fingerprint: statement.to_owned(),
-            role: StatementRole::Access,
-            state,
-            pre_existing: false,
             statement: statement.to_owned(),
-            copies: None,
             unsettled_until: Some(Time(now + SignedDuration::from_secs(seconds))),
-            identity: None,
-            other: std::collections::BTreeMap::new(),
+            ..entry_of(statement, state)
         };
         let earlier = [
             entry(r#"{"not":"in it"}"#, EntryState::Intended, 100),
