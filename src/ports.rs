@@ -178,6 +178,9 @@ pub trait Ports: Send + Sync + 'static {
     /// Publishes an event. A failure is logged and has no other effect: the condition has the same content.
     async fn publish_event(&self, announcement: ObjectEvent);
 
+    /// Returns as soon as the lease outlasts a read of a policy and the write after it. Called before the last read before
+    /// a write: a wait after that read would widen the window in which another writer's change is lost.
+    async fn wait_until_writable(&self);
     /// OSS `GetBucketPolicy`: returns the policy, or none if the bucket has no policy. Every other failure is an error,
     /// never an empty policy.
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError>;

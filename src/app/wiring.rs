@@ -176,6 +176,9 @@ impl Ports for Adapters {
         let api = self.api(&announcement.key.namespace).await;
         api.publish_event(announcement).await;
     }
+    async fn wait_until_writable(&self) {
+        self.fence.wait_until_safe(OSS_DEADLINE.saturating_mul(2)).await;
+    }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         let answer = oss_policy::get_policy(&self.cloud, &bucket_place(bucket)?, keys, now()).await;
         self.counted(CloudApi::GetBucketPolicy, answer)

@@ -181,7 +181,11 @@ impl Ports for Gate {
         };
         self.effect((), publish).map(|_: Result<(), ()>| ()).await;
     }
+    async fn wait_until_writable(&self) {
+        self.lease_awaited();
+    }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
+        self.policy_read_since_wait();
         if keys.id == STRANGER {
             return unanswered().await;
         }

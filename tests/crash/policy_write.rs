@@ -25,6 +25,7 @@ impl Gate {
     ) -> BoxFuture<'a, Result<(), CloudError>> {
         let (outside, start, keys) = (Arc::clone(&self.outside), self.start, keys.clone());
         outside.lock().unwrap().check_signature(signed_at, self.time());
+        self.must_have_awaited_the_lease();
         let perform = move |write: &Write| {
             let now = start.0 + SignedDuration::try_from(start.1.elapsed()).unwrap();
             if now.duration_since(signed_at) > SignedDuration::from_mins(15) {

@@ -42,6 +42,8 @@ struct State {
     /// The policy read last, and the number of foreign changes by then: by any task, and by each reconcile.
     seen: Seen,
     seen_by: HashMap<Option<tokio::task::Id>, Seen>,
+    /// Reads of a policy since a reconcile has awaited the lease for a write.
+    reads_since_wait: HashMap<Option<tokio::task::Id>, usize>,
 }
 
 pub(super) type Seen = (Option<String>, usize);
@@ -208,6 +210,29 @@ impl Gate {
         state.seen = (policy, edits);
         let seen = state.seen.clone();
         state.seen_by.insert(tokio::task::try_id(), seen);
+    }
+
+    pub(super) fn lease_awaited(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.reads_since_wait.insert(tokio::task::try_id(), 0);
+    }
+
+    pub(super) fn policy_read_since_wait(&self) {
+        let mut state = self.state.lock().unwrap();
+        if let Some(reads) = state.reads_since_wait.get_mut(&tokio::task::try_id()) {
+            *reads += 1;
+        }
+    }
+
+    /// A wait for the lease after the last read would widen the window in which another writer's change is lost.
+    pub(super) fn must_have_awaited_the_lease(&self) {
+        let mut state = self.state.lock().unwrap();
+        let reads = state.reads_since_wait.remove(&tokio::task::try_id());
+        assert_eq!(
+            reads,
+            Some(1),
+            "a write follows a wait for the lease and one read"
+        );
     }
 }
 

@@ -218,6 +218,7 @@ impl Ports for StoredPorts {
         Arc::default()
     }
     async fn publish_event(&self, _: ObjectEvent) {}
+    async fn wait_until_writable(&self) {}
     async fn get_policy(&self, _: &BucketRef, _: &AccessKeys) -> Result<PolicyRead, CloudError> {
         let bytes = self.store().policy.clone().map(String::into_bytes);
         self.answer(PolicyRead {

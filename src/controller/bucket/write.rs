@@ -45,8 +45,9 @@ pub(super) async fn write(
     if !verify_owner(set, batch, prepared).await? || !store_ledgers(set, batch, plan, input).await {
         return Ok(None);
     }
-    // Before the second read: time spent after that read widens the window in which another writer's change is lost.
+    // Both before the second read: time spent after that read widens the window in which another writer's change is lost.
     back_up_policy(set, batch, plan, prepared, input).await;
+    set.context.ports.wait_until_writable().await;
     let before = read_policy(set, batch, prepared, &prepared.keys, cache).await?;
     let read_at = set.context.ports.now();
     if is_outdated(

@@ -229,6 +229,7 @@ impl Ports for Gate {
         };
         self.effect((), publish).map(|_: Result<(), ()>| ()).await;
     }
+    async fn wait_until_writable(&self) {}
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
         self.at_bucket(bucket, keys, move |world| {
             let now = world.true_time();
