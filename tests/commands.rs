@@ -1,4 +1,5 @@
-//! Commands that use a cluster, as programs: what is refused before a request, and output that nobody reads.
+//! Commands that use a cluster, as programs: what is refused before a request, output that nobody reads, and the command
+//! line of the plugin of kubectl.
 
 #[cfg(test)]
 mod commands {
@@ -6,6 +7,8 @@ mod commands {
     use std::net::TcpListener;
     use std::path::Path;
     use std::process::{Command, Stdio};
+
+    use imm_harness::tools::Tool;
 
     fn command(folder: &Path, server: &str, arguments: &[&str]) -> Command {
         let config = format!(
@@ -127,5 +130,31 @@ mod commands {
         let (code, message) = release(full.into());
         assert_eq!(code, Some(1), "{message}");
         assert!(message.contains("cannot write to standard output"), "{message}");
+    }
+    /// kubectl runs `kubectl_complete-imm` to complete the command line of the plugin; a second name of the same program.
+    #[test]
+    fn kubectl_completes_the_command_line_of_the_plugin() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["kubectl-imm", "kubectl_complete-imm"] {
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imm-operator"), link).unwrap();
+        }
+        let kubectl = Tool::Kubectl.path().unwrap();
+        for (words, candidate) in [
+            (&["imm", "rel"][..], "release-finalizers\tRemove"),
+            (&["imm", "results", "--lo"], "--lowest\t"),
+        ] {
+            let output = Command::new(&kubectl)
+                .arg("__complete")
+                .args(words)
+                .env_clear()
+                .env("PATH", folder.path())
+                .env("HOME", folder.path())
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(text.starts_with(candidate), "{words:?}: {text}");
+            assert!(text.contains("\n:4\n"), "{words:?}: {text}");
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod results;
 mod scope_args;
 pub mod selftest;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -37,6 +38,26 @@ use crate::app::Settings;
 use crate::kubernetes::now;
 use crate::runtime::telemetry::LogFormat;
 
+/// Examples in the help texts of commands without a module of their own.
+const RUN_EXAMPLES: &str = "Examples:
+  # On a workstation, in the cluster of the current context, while no other operator runs
+  imm-operator run --no-leader-election --namespace imm-system --log-format text
+
+  # Only two namespaces, through the internal (VPC) names of Alibaba Cloud
+  imm-operator run --watch-namespaces media,analytics --network internal";
+const CRD_EXAMPLES: &str = "Examples:
+  # What an update of the CRDs would change in the cluster
+  imm-operator crd | kubectl diff --server-side -f -
+
+  # Update them without Helm
+  imm-operator crd | kubectl apply --server-side -f -";
+const REASONS_EXAMPLES: &str = "Examples:
+  # What a reason means, and what to do
+  imm-operator reasons | grep PolicyTooLarge
+
+  # All of them, to read in a terminal
+  imm-operator reasons | less";
+
 /// Kubernetes operator that grants Alibaba Cloud IMM read access to OSS buckets of other accounts and scores their
 /// images.
 #[derive(Debug, Parser)]
@@ -51,6 +72,11 @@ impl Arguments {
     /// Parses the command line of the process. Prints help or an error and ends the process if there is nothing to run.
     pub fn of_process() -> Self {
         let line: Vec<_> = std::env::args_os().collect();
+        if program::is_completer(line.first().map(OsString::as_os_str)) {
+            let program = program::as_called(Self::command(), true);
+            let written = output::write_output("completion", &completion::for_kubectl(program, line));
+            std::process::exit(i32::from(!written));
+        }
         let program = program::as_called(Self::command(), called_as_plugin());
         let parsed = program.try_get_matches_from(line);
         let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
@@ -96,13 +122,16 @@ pub enum Command {
     /// Print a script that completes commands and flags in a shell.
     Completion(CompletionArgs),
     /// Print the CustomResourceDefinitions as YAML.
+    #[command(after_help = CRD_EXAMPLES)]
     Crd,
     /// Print the reference of all condition and event reasons as Markdown.
+    #[command(after_help = REASONS_EXAMPLES)]
     Reasons,
 }
 
 /// Flags of `run`; each can also be set by an environment variable.
 #[derive(Debug, clap::Args)]
+#[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
     /// IP address and port of probes and metrics. [::] serves IPv6 and IPv4, or IPv4 alone without IPv6. Port 0
     /// selects a free port, which is logged. Change it if the port is taken or must not be reachable from other
