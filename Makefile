@@ -9,6 +9,8 @@ DEMO_CHECK = $(if $(filter-out current,$(call TYPED,CLUSTER)),$(error CLUSTER=$(
   use CLUSTER=current))$(if $(call TYPED,CONTEXT),$(if $(call TYPED,CLUSTER),,$(error CONTEXT is for CLUSTER=current: add it)))
 DEMO_TOOLS = $(if $(DEMO_CLUSTER),kubectl helm4,kube-apiserver kubectl helm4 etcd)
 DEMO_CLUSTER = $(if $(call TYPED,CLUSTER),--cluster current $(if $(call TYPED,CONTEXT),--context "$$CONTEXT"))
+# The tests start thousands of short Go programs, which would spend a quarter of their time on collecting garbage.
+test test-release: export GOGC := $(or $(GOGC),400)
 .PHONY: demo test test-release bench histories faults generate book release-dry-run fmt lint
 
 demo: ; @$(DEMO_CHECK)tools=$$(tests/harness/prepare.sh --demo $(DEMO_TOOLS)) && TOOLS_DIR=$$tools $(BIN)/imm-harness demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
