@@ -4,7 +4,6 @@
 #[cfg(test)]
 mod alerts {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use imm_harness::tools::Tool;
@@ -13,16 +12,11 @@ mod alerts {
     use k8s_openapi::jiff::Timestamp;
     use serde_json::Value;
 
+    mod expressions;
+    use expressions::{expressions, read, series, source_alerts, text};
+
     /// Labels that Prometheus adds to every series of the release.
     const TARGET: [&str; 3] = ["namespace", "job", "pod"];
-
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
-    }
-
-    fn read(path: &str) -> String {
-        std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
 
     /// Returns the labels of every series of the program, by name, right after its start but for one object.
     fn exported() -> BTreeMap<String, BTreeSet<String>> {
@@ -59,65 +53,6 @@ mod alerts {
             families, registered,
             "a family has no series at the start: {text}"
         );
-        found
-    }
-
-    /// Returns the expressions of alerts and dashboard, with a name for messages.
-    fn expressions() -> Vec<(String, String)> {
-        let alerts = source_alerts();
-        let mut found: Vec<_> = alerts
-            .iter()
-            .map(|alert| (text(alert, "alert"), text(alert, "expr")))
-            .collect();
-        let dashboard: Value =
-            serde_json::from_str(&read("charts/imm-operator/files/dashboard.json")).unwrap();
-        for panel in dashboard["panels"].as_array().unwrap() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                found.push((text(panel, "title"), text(target, "expr")));
-            }
-        }
-        for variable in dashboard["templating"]["list"].as_array().unwrap() {
-            if let Some(query) = variable["query"]["query"].as_str() {
-                found.push((text(variable, "name"), query.to_owned()));
-            }
-        }
-        assert!(found.len() > 40, "only {} expressions were found", found.len());
-        found
-    }
-
-    fn text(value: &Value, member: &str) -> String {
-        value[member].as_str().unwrap().to_owned()
-    }
-
-    fn source_alerts() -> Vec<Value> {
-        let parsed: Value = serde_saphyr::from_str(&read("charts/imm-operator/files/alerts.yaml")).unwrap();
-        parsed["alerts"].as_array().unwrap().clone()
-    }
-
-    /// Returns each series of an expression with its matchers: label, operator and value.
-    fn series(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
-        let mut found = Vec::new();
-        let named = |prefix: &'static str| {
-            let parts = expression.split(prefix).skip(1);
-            parts.map(move |part| (prefix, part)).collect::<Vec<_>>()
-        };
-        for (prefix, part) in ["immops_", "process_"].into_iter().flat_map(named) {
-            let end = part
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .unwrap_or(part.len());
-            let (name, rest) = part.split_at(end);
-            let matchers = rest
-                .strip_prefix('{')
-                .and_then(|rest| rest.split_once('}'))
-                .map(|(inner, _)| inner)
-                .unwrap_or_default();
-            let pairs = matchers.split(", ").filter_map(|matcher| {
-                let (label, value) = matcher.split_at(matcher.find(['=', '!'])?);
-                let value = value.trim_start_matches(['=', '!', '~']).trim_matches('"');
-                Some((label.to_owned(), value.to_owned()))
-            });
-            found.push((format!("{prefix}{name}"), pairs.collect()));
-        }
         found
     }
 
@@ -274,7 +209,7 @@ mod alerts {
                 "metrics.rules.enabled=true,metrics.rules.renderMode=always",
             ])
             .args(["--show-only", "templates/monitoring/prometheusrule.yaml"])
-            .arg(root().join("charts/imm-operator")));
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/imm-operator")));
         let rendered: Value = serde_saphyr::from_str(&rendered).unwrap();
         std::fs::write(folder.path().join("rules.json"), rendered["spec"].to_string()).unwrap();
         let promtool = Tool::Promtool.path().unwrap();
@@ -283,8 +218,11 @@ mod alerts {
             .current_dir(folder.path()));
         let mut tested = String::new();
         let mut files = 0;
-        for file in std::fs::read_dir(root().join("tests/alerts")).unwrap() {
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alerts")).unwrap() {
             let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
             let name = path.file_name().unwrap().to_owned();
             tested += &std::fs::read_to_string(&path).unwrap();
             std::fs::copy(&path, folder.path().join(&name)).unwrap();

@@ -16,8 +16,11 @@ mod platform {
     mod columns;
     mod contract;
     mod doctor;
+    #[path = "../../alerts/expressions.rs"]
+    mod expressions;
     mod health;
     mod lifecycle;
+    mod monitoring;
     mod outage;
     mod permissions;
     mod samples;
@@ -50,6 +53,7 @@ mod platform {
             together cluster_access::another_user_is_impersonated_as_kubectl_does,
             together cluster_access::the_proxy_of_the_kubeconfig_is_used,
             together columns::probes_and_metrics_answer,
+            together monitoring::check_10_prometheus_answers_every_query_of_alerts_and_dashboard,
             together columns::check_13_every_field_is_explained,
             together columns::check_22_columns_fit_a_terminal_and_both_kinds_are_one_category,
             alone columns::the_operator_stops_cleanly_and_logs_json_lines,

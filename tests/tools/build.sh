@@ -29,22 +29,25 @@ helm3_flags="-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh
   -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36
   -X helm.sh/helm/v3/internal/version.version=v3.21.4"
 
-# Debian's package has promtool; building it from its Go module takes minutes. Without apt-get, the one on the PATH is used.
-promtool() {
+# Prometheus and promtool come from Debian's package: building them from their Go module takes minutes. Without apt-get, those
+# on the PATH are used.
+download() {
   if command -v apt-get >/dev/null; then
-    local folder=$work/promtool; mkdir -p "$folder"
-    say "downloading promtool (Debian's package prometheus) ..."
+    local folder=$work/prometheus; mkdir -p "$folder"
+    say "downloading $1 (Debian's package prometheus) ..."
     # A fresh machine has no package lists yet.
     if (cd "$folder" && { apt-get download prometheus || { apt-get update -qq && apt-get download prometheus; }; } >&2 &&
         dpkg-deb --extract prometheus_*.deb .); then
-      install -m 755 "$folder/usr/bin/promtool" "$cache/promtool"
+      install -m 755 -t "$cache" "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool"
     fi
     rm -rf "$folder"
-    [ -x "$cache/promtool" ] && return
+    [ -x "$cache/$1" ] && return
   fi
-  local found; found=$(type -P promtool) || { say "promtool is missing: run apt-get update, or put promtool on the PATH"; exit 1; }
-  ln -sf "$found" "$cache/promtool"
+  local found; found=$(type -P "$1") || { say "$1 is missing: run apt-get update, or put $1 on the PATH"; exit 1; }
+  ln -sf "$found" "$cache/$1"
 }
+
+is_downloaded() { case $1 in prometheus|promtool) ;; *) return 1 ;; esac; }
 
 # Sets module folder, package, linker flags and the key of a tool, and `no_go` to what is wrong with Go. The key ends with the
 # version of Go, unless that cannot build the tool.
@@ -76,7 +79,7 @@ go=$(command -v go >/dev/null && GOTOOLCHAIN=local go env GOARCH GOVERSION | tr 
 # Whether the cache has the tool as it would be built now. Without a usable Go, its version does not matter.
 is_built() {
   [ -x "$cache/$1" ] || return 1
-  [ "$1" != promtool ] || return 0
+  ! is_downloaded "$1" || return 0
   local stored; stored=$(cat "$cache/.$1.key" 2>/dev/null) || return 1
   [ -z "$no_go" ] || stored=${stored%% *}
   [ "$stored" = "$key" ]
@@ -117,8 +120,8 @@ lent_script='# Written by tests/tools/build.sh: starts a program of another fold
 # Prints the absolute path of a binary to use instead of a built one. Fails if there is none of the right version.
 lent() {
   local path target seen tried='|' candidates=()
-  # The build of kwok also writes its stages, and promtool is downloaded.
-  case $1 in kwok|promtool) return 1 ;; esac
+  # The build of kwok also writes its stages.
+  if [ "$1" = kwok ] || is_downloaded "$1"; then return 1; fi
   if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
     candidates+=("$KUBEBUILDER_ASSETS/$1")
     case $1 in helm*) candidates+=("$KUBEBUILDER_ASSETS/helm") ;; esac
@@ -193,22 +196,22 @@ lend() {
 
 [ -n "$list" ] || sweep
 names=("$@")
-[ "${names[*]}" = all ] && names=(kube-apiserver kube-controller-manager kube-scheduler kubectl etcd helm4 helm3 kwok promtool)
+[ "${names[*]}" = all ] && names=(kube-apiserver kube-controller-manager kube-scheduler kubectl etcd helm4 helm3 kwok prometheus promtool)
 folder=$cache
 [ -z "$demo" ] || folder=$cache/demo
 mkdir -p "$folder"
 for name in "${names[@]}"; do
-  [ "$name" = promtool ] || describe "$name"
+  is_downloaded "$name" || describe "$name"
   path=''
   if ! is_built "$name"; then
     if path=$(lent "$name"); then :
-    elif [ "$name" != promtool ] && [ -n "$no_go" ]; then
+    elif ! is_downloaded "$name" && [ -n "$no_go" ]; then
       other=", or set KUBEBUILDER_ASSETS to a folder with a $name that fits"
       [ "$name" != kwok ] || other=''
       say "$no_go, and $name must be built: install Go 1.26 or newer (https://go.dev/dl)$other"
       exit 1
     elif [ -n "$list" ]; then printf '%s\n' "$name"
-    elif [ "$name" = promtool ]; then promtool
+    elif is_downloaded "$name"; then download "$name"
     else build "$name"
     fi
   fi

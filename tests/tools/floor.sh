@@ -7,7 +7,7 @@ set -euo pipefail
 version=1.33.13
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/progress.sh"
-cache=$("$here/build.sh" etcd helm4 helm3 kwok promtool | tail -n 1)
+cache=$("$here/build.sh" etcd helm4 helm3 kwok prometheus promtool | tail -n 1)
 . "$here/compile.sh"
 minor=${version%.*}
 module=kubernetes-$minor
@@ -28,5 +28,5 @@ for name in kube-apiserver kube-controller-manager kube-scheduler kubectl; do
   printf '%s' "$key" > "$folder/.$name.key"
   end "$name-$minor" $((SECONDS - started))
 done
-for name in etcd helm4 helm3 kwok promtool kwok-stages.yaml; do ln -sf "../$name" "$folder/$name"; done
+for name in etcd helm4 helm3 kwok prometheus promtool kwok-stages.yaml; do ln -sf "../$name" "$folder/$name"; done
 printf '%s\n' "$folder"

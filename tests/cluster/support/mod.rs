@@ -13,6 +13,7 @@ pub mod holds;
 pub mod leaks;
 pub mod oidc;
 pub mod play;
+pub mod prometheus;
 pub mod seen;
 pub mod stage;
 pub mod tenant;

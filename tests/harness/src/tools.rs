@@ -26,6 +26,8 @@ pub enum Tool {
     Helm3,
     /// Helm, fourth major version.
     Helm4,
+    /// Scrapes metrics, answers queries and evaluates alert rules.
+    Prometheus,
     /// Checks and tests alert rules.
     Promtool,
 }
@@ -42,6 +44,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Helm3 => "helm3",
             Self::Helm4 => "helm4",
+            Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
         }
     }

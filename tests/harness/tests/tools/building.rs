@@ -139,7 +139,9 @@ fn an_interrupted_build_leaves_no_compiler_and_no_files() {
 fn the_oldest_control_plane_is_compiled_as_the_other_tools() {
     let machine = Machine::new();
     machine.program("path", "go", GO);
-    machine.program("path", "promtool", "");
+    for name in ["prometheus", "promtool"] {
+        machine.program("path", name, "");
+    }
     for stage in ["node/fast", "pod/fast"] {
         let folder = machine.at("kwok/kustomize/stage").join(stage);
         std::fs::create_dir_all(&folder).unwrap();

@@ -182,14 +182,17 @@ fn a_lent_program_is_started_by_its_absolute_path_whatever_that_contains() {
 }
 
 #[test]
-fn kwok_and_promtool_are_not_taken_from_elsewhere_and_no_version_is_blamed() {
+fn kwok_and_prometheus_are_not_taken_from_elsewhere_and_no_version_is_blamed() {
     let machine = Machine::new();
-    for name in ["kwok", "promtool"] {
+    for name in ["kwok", "prometheus", "promtool"] {
         machine.program("assets", name, "echo version 0.8.0");
     }
-    let output = machine.run("tests/tools/build.sh", &["--list", "promtool", "kwok"]);
+    let output = machine.run(
+        "tests/tools/build.sh",
+        &["--list", "prometheus", "promtool", "kwok"],
+    );
     let said = text(&output.stderr);
-    assert_eq!(text(&output.stdout), "promtool\n");
+    assert_eq!(text(&output.stdout), "prometheus\npromtool\n");
     assert!(said.contains("go is missing, and kwok must be built"), "{said}");
     assert!(
         !said.contains("has version") && !said.contains("ASSETS"),
