@@ -184,6 +184,30 @@ mod tests {
         assert!(message(filled(bytes + 1).add(&page(1), &prefix(9))).contains("64 MiB"));
     }
 
+    /// The numbers of docs/src/operate/capacity.md, section "Length of the URIs".
+    #[test]
+    fn the_longer_the_uris_the_fewer_items_a_job_has() {
+        let prefix = spec(&json!({"prefix": {"bucket": "pics", "maxObjects": ITEMS_LIMIT}}));
+        for (bytes, most) in [(200, 215_092), (300, 162_885), (500, 109_655), (1_000, 60_349)] {
+            let item = SourceItem {
+                uri: format!("oss://pics/{}", "a".repeat(bytes - 11)),
+                resume_after: None,
+                reject_code: None,
+            };
+            let with = |items: i32| ItemCounter {
+                items: items - 1,
+                uri_bytes: i64::from(items - 1) * i64::try_from(bytes + 2).unwrap(),
+                ..ItemCounter::default()
+            };
+            let add = |items: i32| with(items).add(std::slice::from_ref(&item), &prefix);
+            assert_eq!(add(most), Ok(()), "{bytes}");
+            assert!(message(add(most + 1)).contains("64 MiB"), "{bytes}");
+        }
+        let longest =
+            |bytes: i64| results_bytes(ITEMS_LIMIT, i64::from(ITEMS_LIMIT) * (bytes + 2)) <= RESULTS_LIMIT;
+        assert!(longest(156) && !longest(157));
+    }
+
     #[test]
     fn a_source_is_limited_by_the_pages_of_a_listing_and_the_bytes_of_a_manifest() {
         let prefix = spec(&json!({"prefix": {"bucket": "pics"}}));

@@ -70,7 +70,7 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     );
     let row = Row::new(
         "B10",
-        "foreign changes lost for each policy write",
+        "changes of the other writer lost for each policy write",
         per_put(ours, our_puts),
         "",
     );
