@@ -52,7 +52,7 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) limits_region_bucket: Option<String>,
     /// Probe although no cluster says that no grant names the bucket: repeat the name of the bucket. A cluster that
-    /// answers is asked all the same, and must accept your credentials and allow to list its grants.
+    /// answers is asked anyway, and must accept your credentials and allow to list its grants.
     #[arg(long, value_name = "BUCKET", requires = "probe_bucket")]
     pub(super) i_own: Option<String>,
     /// Probe a bucket that has a policy. The statement is written beside it. Not for --probe ways and --probe forms.
