@@ -68,7 +68,7 @@ pub enum PassRoleStatement {
     /// Written unless Block Public Access is on or cannot be read.
     #[default]
     Auto,
-    /// Always written; OSS rejects it while Block Public Access is on.
+    /// Written unless Block Public Access is on: the grant then stalls.
     Include,
     /// Never written.
     Omit,
@@ -106,7 +106,7 @@ pub struct Access {
     pub prefixes: Vec<String>,
     /// Whether the ram:PassRole statement of Alibaba Cloud's cross-account procedure, which OSS considers public, is written. Default: Auto.
     /// - Auto: written unless Block Public Access is on or cannot be read.
-    /// - Include: always written.
+    /// - Include: written unless Block Public Access is on; the grant then stalls with PublicAccessBlocked, and only its other statement is written.
     /// - Omit: never written.
     #[serde(default)]
     pub pass_role_statement: PassRoleStatement,

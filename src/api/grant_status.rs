@@ -194,14 +194,14 @@ pub enum PassRoleCause {
     PublicPolicyRejected,
 }
 
-/// Whether the `ram:PassRole` statement is written, and why.
+/// Whether the `ram:PassRole` statement is desired, and why.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PassRoleReport {
-    /// Whether the statement is part of the desired policy.
+    /// Whether the statement is part of the desired policy. It can be true before the policy is written, and while nothing is written because of mode Preview or suspend.
     pub written: bool,
     /// Cause of the decision.
-    /// - Requested: access.passRoleStatement is Include.
+    /// - Requested: access.passRoleStatement is Include, and Block Public Access is off or cannot be read.
     /// - PublicAccessOff: Block Public Access is off for the bucket and the account.
     /// - OmitRequested: access.passRoleStatement is Omit.
     /// - PublicAccessBlockOnBucket: Block Public Access is on for the bucket.
@@ -261,7 +261,7 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
     pub denied_objects: Vec<String>,
-    /// Whether the ram:PassRole statement is written, and why.
+    /// Whether the ram:PassRole statement is desired in the policy, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass_role_statement: Option<PassRoleReport>,
     /// Deprecated: read once from objects of earlier versions and then removed. See passRoleStatement.
