@@ -119,10 +119,11 @@ fn reference_pages(printed: &Printed) -> Result<Vec<Generated>> {
     };
     let values = read(checkout().join(CHART).join("values.yaml"))?;
     let metrics = read(source.join("runtime/metrics.rs"))?;
+    let process = read(source.join("runtime/process_metrics.rs"))?;
     let mut pages = vec![
         ("reasons".to_owned(), printed.reasons.clone()),
         ("cli".to_owned(), reference::commands_page(&printed.help)?),
-        ("metrics".to_owned(), reference::metrics_page(&metrics)?),
+        ("metrics".to_owned(), reference::metrics_page(&metrics, &process)?),
         ("annotations-labels".to_owned(), reference::names_page(&source)?),
         ("helm-values".to_owned(), reference::values_page(&values)),
     ];

@@ -6,12 +6,16 @@ use std::fmt::Write as _;
 use super::{cell, head};
 use crate::error::{HarnessError, Result};
 
-/// Returns the page from the text of the module that registers the metrics. Fails if a registration has an unexpected
-/// form.
-pub fn page(source: &str) -> Result<String> {
-    let mut page = head("Metrics", "`src/runtime/metrics.rs`");
+/// Returns the page from the texts of the modules that register the metrics of the operator and those of its process.
+/// Fails if a registration has an unexpected form.
+pub fn page(source: &str, process: &str) -> Result<String> {
+    let mut page = head(
+        "Metrics",
+        "`src/runtime/metrics.rs` and `src/runtime/process_metrics.rs`",
+    );
     page.push_str(
-        "\nEvery name begins with `immops_`. Every counter starts at 0. Values of the labels and how to use the series: \
+        "\nEvery name begins with `immops_`, except two about the process, which have the names that the clients of Prometheus \
+         share. Every counter starts at 0. Values of the labels and how to use the series: \
          [Monitoring](../operate/monitor.md#metrics).\n\n| series | type | labels | meaning |\n|---|---|---|---|\n",
     );
     let unexpected = |row: &str| HarnessError::Surprise(format!("a metric has another form: {row:.60}"));
@@ -33,7 +37,30 @@ pub fn page(source: &str) -> Result<String> {
             cell(help)
         );
     }
+    page.push_str(&process_rows(process)?);
     Ok(page)
+}
+
+/// Returns the rows of the metrics of the process, which are gauges without labels.
+fn process_rows(source: &str) -> Result<String> {
+    let (code, _) = source.split_once("#[cfg(test)]").unwrap_or((source, ""));
+    let mut rows = String::new();
+    let unexpected = |call: &str| HarnessError::Surprise(format!("a metric has another form: {call:.60}"));
+    for call in code.split("registry.register(").skip(1) {
+        let mut texts = call.split('"');
+        let before = texts.next().map(str::trim);
+        let (Some(""), Some(name), Some(help)) = (before, texts.next(), texts.nth(1)) else {
+            return Err(unexpected(call));
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(rows, "| `{name}` | gauge |  | {} |", cell(help));
+    }
+    if rows.is_empty() {
+        return Err(HarnessError::Surprise(
+            "no metric of the process is registered".to_owned(),
+        ));
+    }
+    Ok(rows)
 }
 
 /// Returns the type of a metric, and the suffix that OpenMetrics adds to its name.
@@ -83,9 +110,20 @@ metrics! {
 }
 "#;
 
+    const PROCESS: &str = r#"
+    registry.register("process_start", "Start", start.clone());
+    registry.register(
+        "process_memory",
+        "Memory, in bytes",
+        resident.clone(),
+    );
+#[cfg(test)]
+registry.register(NAME);
+"#;
+
     #[test]
     fn a_counter_has_its_suffix_and_its_labels() {
-        let page = page(SOURCE).unwrap();
+        let page = page(SOURCE, PROCESS).unwrap();
         assert!(
             page.contains("| `immops_calls_total` | counter | `kind`, `reason` | Calls |"),
             "{page}"
@@ -97,9 +135,24 @@ metrics! {
     }
 
     #[test]
+    fn the_metrics_of_the_process_have_no_prefix() {
+        let page = page(SOURCE, PROCESS).unwrap();
+        assert!(
+            page.ends_with(
+                "| `process_start` | gauge |  | Start |\n| `process_memory` | gauge |  | Memory, in bytes |\n"
+            ),
+            "{page}"
+        );
+    }
+
+    #[test]
     fn a_registration_in_another_form_is_rejected() {
-        assert!(super::page("").is_err());
-        assert!(super::page("\nmetrics! {\n    leader: Gauge, NAME;\n}").is_err());
-        assert!(super::page(&SOURCE.replace("leader: Gauge", "leader: Other")).is_err());
+        let fails = |source: &str, process: &str| page(source, process).is_err();
+        assert!(fails("", PROCESS));
+        assert!(fails("\nmetrics! {\n    leader: Gauge, NAME;\n}", PROCESS));
+        assert!(fails(&SOURCE.replace("leader: Gauge", "leader: Other"), PROCESS));
+        assert!(fails(SOURCE, ""));
+        assert!(fails(SOURCE, "registry.register(NAME, \"Start\", start);"));
+        assert!(fails(SOURCE, "registry.register(NAME);"));
     }
 }
