@@ -61,26 +61,18 @@ fn check_24_a_disruption_budget_needs_two_pods() {
         None
     );
     let selector = json!({"matchLabels": {"app.kubernetes.io/name": "imm-operator", "app.kubernetes.io/instance": "release"}});
-    assert_eq!(
-        budget("replicaCount: 2"),
-        Some(json!({"maxUnavailable": 1, "selector": selector}))
-    );
-    let least = "{replicaCount: 2, podDisruptionBudget: {minAvailable: 50%}}";
-    assert_eq!(
-        budget(least),
-        Some(json!({"minAvailable": "50%", "selector": selector}))
-    );
-    // An empty number would be null, which allows no disruption.
-    let empty = "{replicaCount: 2, podDisruptionBudget: {maxUnavailable: ''}}";
-    assert_eq!(
-        budget(empty),
-        Some(json!({"maxUnavailable": 1, "selector": selector}))
-    );
-    let none = "{replicaCount: 2, podDisruptionBudget: {maxUnavailable: 0}}";
-    assert_eq!(
-        budget(none),
-        Some(json!({"maxUnavailable": 0, "selector": selector}))
-    );
+    for (values, field, expected) in [
+        ("", "maxUnavailable", json!(1)),
+        ("minAvailable: 50%", "minAvailable", json!("50%")),
+        // An empty number would be null, which allows no disruption.
+        ("maxUnavailable: ''", "maxUnavailable", json!(1)),
+        ("maxUnavailable: 0", "maxUnavailable", json!(0)),
+    ] {
+        let mut spec = json!({"selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"});
+        spec[field] = expected;
+        let found = budget(&format!("{{replicaCount: 2, podDisruptionBudget: {{{values}}}}}"));
+        assert_eq!(found, Some(spec), "{values}");
+    }
 }
 
 #[test]
