@@ -48,6 +48,13 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/* How an update replaces Pods. With the network of the node, a Pod beside the old one would need the same port: without a
+     free node it would stay Pending, and the update would not end. Empty means the default of Kubernetes. */}}
+{{- define "imm-operator.updateStrategy" -}}
+{{- $oneByOne := dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" 0 "maxUnavailable" 1) -}}
+{{- with default (.Values.hostNetwork | ternary $oneByOne dict) .Values.updateStrategy }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{/* Flags that say where the operator works: those of `run` and of `selftest`. */}}
 {{- define "imm-operator.scopeFlags" -}}
 - {{ printf "--lease-name=%s" (include "imm-operator.fullname" .) | quote }}

@@ -147,3 +147,12 @@ fn nodes_that_two_pods_with_the_network_of_the_node_need_are_named() {
         ],
     );
 }
+
+#[test]
+fn an_update_on_the_network_of_the_node_is_named() {
+    assert_says(
+        "an update stops a Pod before it starts the next one (maxSurge 0)",
+        &["hostNetwork: true", "{hostNetwork: true, replicaCount: 2}"],
+        &["{}", "{hostNetwork: true, updateStrategy: {type: Recreate}}"],
+    );
+}

@@ -258,6 +258,17 @@ fn on_the_network_of_the_node_the_pod_keeps_the_dns_of_the_cluster() {
 }
 
 #[test]
+fn on_the_network_of_the_node_an_update_waits_for_the_port() {
+    let strategy = |values: &str| only(&rendered(values), "Deployment")["spec"]["strategy"].clone();
+    let one_by_one = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}});
+    assert_eq!(strategy("hostNetwork: true"), one_by_one);
+    assert_eq!(strategy("{hostNetwork: true, updateStrategy: null}"), one_by_one);
+    let own = "{hostNetwork: true, updateStrategy: {type: Recreate}}";
+    assert_eq!(strategy(own), json!({"type": "Recreate"}));
+    assert_eq!(strategy("{}"), Value::Null);
+}
+
+#[test]
 fn further_objects_are_templates() {
     let rendered = everything();
     let named = |name: &str| rendered.iter().any(|object| object["metadata"]["name"] == name);
