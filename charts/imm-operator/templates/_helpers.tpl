@@ -107,7 +107,7 @@ namespace: {{ index . 2 | quote }}
      the digest wins over the tag. */}}
 {{- define "imm-operator.image" -}}
 {{- $image := .Values.image -}}
-{{- coalesce $image.registry .Values.global.imageRegistry "ghcr.io" }}/{{ $image.repository }}
+{{- coalesce $image.registry (trimSuffix "/" .Values.global.imageRegistry) "ghcr.io" }}/{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 

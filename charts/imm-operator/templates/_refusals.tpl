@@ -175,8 +175,12 @@
 {{- range .Values.extraVolumeMounts -}}
 {{- $path := regexReplaceAll "/+" (printf "%s/" .mountPath) "/" -}}
 {{- range $own -}}
-{{- if hasPrefix (printf "/etc/imm-operator/%s/" .) $path -}}
+{{- $folder := printf "/etc/imm-operator/%s/" . -}}
+{{- if hasPrefix $folder $path -}}
 {{- fail (printf "extraVolumeMounts: mountPath %s is the folder of the chart's own volume %s: choose another folder" $path .) -}}
+{{- end -}}
+{{- if hasPrefix $path $folder -}}
+{{- fail (printf "extraVolumeMounts: mountPath %s holds the folder %s of the chart's own volume %s: choose another folder" $path $folder .) -}}
 {{- end -}}
 {{- end -}}
 {{- if has $path $paths -}}

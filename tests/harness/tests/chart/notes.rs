@@ -44,6 +44,23 @@ fn the_default_image_is_named_until_another_is_set() {
 }
 
 #[test]
+fn the_image_that_was_installed_is_named() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    for (values, name) in [
+        ("{}", "0.1.0"),
+        ("image: {tag: '9.9'}", "9.9"),
+        (
+            &format!("image: {{tag: '9.9', digest: '{digest}'}}"),
+            digest.as_str(),
+        ),
+    ] {
+        let start = format!("imm-operator {name} is installed in namespace imm-system.");
+        let said = notes(values);
+        assert!(said.starts_with(&start), "{said}");
+    }
+}
+
+#[test]
 fn a_budget_that_allows_no_disruption_is_named() {
     let budget = |replicas: u8, values: &str| {
         format!("{{replicaCount: {replicas}, podDisruptionBudget: {{{values}}}}}")

@@ -174,6 +174,11 @@ fn check_8_registry_and_pull_secrets_of_all_charts_count() {
         image("global: {imageRegistry: g.example.com}"),
         "g.example.com/imm-operator/imm-operator:0.1.0"
     );
+    // Other charts of the same parent may want the slash.
+    assert_eq!(
+        image("global: {imageRegistry: g.example.com/a/}"),
+        "g.example.com/a/imm-operator/imm-operator:0.1.0"
+    );
     assert_eq!(image("{}"), format!("{IMAGE}:0.1.0"));
     let both = "{global: {imageRegistry: g.example.com}, image: {registry: own.example.com}}";
     assert_eq!(image(both), "own.example.com/imm-operator/imm-operator:0.1.0");

@@ -47,6 +47,18 @@ const WRONG: &[(&str, &str)] = &[
         "the chart's own volume tenancy",
     ),
     (
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /}]}",
+        "mountPath / holds the folder /etc/imm-operator/tenancy/ of the chart's own volume tenancy",
+    ),
+    (
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc}]}",
+        "mountPath /etc/ holds",
+    ),
+    (
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: //etc/imm-operator}]}",
+        "mountPath /etc/imm-operator/ holds",
+    ),
+    (
         "extraVolumeMounts: [{name: a, mountPath: /b}, {name: c, mountPath: /b/}]",
         "appears twice",
     ),
@@ -156,6 +168,7 @@ const RIGHT: &[&str] = &[
     "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
     "resources: {requests: {memory: 1Ti}, limits: null}",
     "extraVolumeMounts: [{name: tenancy, mountPath: /a}]",
+    "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc/imm-operator-keys}]}",
     "updateStrategy: {rollingUpdate: {maxSurge: 0}}",
     "updateStrategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 100%}}",
     "updateStrategy: {rollingUpdate: {maxSurge: 200%, maxUnavailable: 0}}",
