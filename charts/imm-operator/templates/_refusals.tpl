@@ -3,6 +3,7 @@
 {{- include "imm-operator.sharedNamespaces" . -}}
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
+{{- include "imm-operator.otherName" . -}}
 {{- include "imm-operator.registry" . -}}
 {{- include "imm-operator.firstObjects" . -}}
 {{- include "imm-operator.podRefusals" . -}}
@@ -312,23 +313,47 @@
 {{- range (index . 0).Values.extraEnv }}{{ if eq .name $name }}yes{{ end }}{{ end -}}
 {{- end }}
 
+{{/* The Deployments of this release in the cluster, as a list in JSON. Listing Deployments of the release's namespace is
+     enough, and a release can have given its Deployment another name than the values now do. */}}
+{{- define "imm-operator.deployed" -}}
+{{- $ours := list -}}
+{{- /* The first install changes nothing, and may lack the permission to list Deployments. */ -}}
+{{- $all := dict -}}
+{{- if .Release.IsUpgrade }}{{ $all = lookup "apps/v1" "Deployment" .Release.Namespace "" }}{{ end -}}
+{{- range dig "items" list $all -}}
+{{- /* A parent chart can have this one under several aliases. */ -}}
+{{- $alias := dig "metadata" "annotations" "immops.dev/chart-name" $.Chart.Name . -}}
+{{- if and (eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name) (eq $alias $.Chart.Name) -}}
+{{- $ours = append $ours . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $ours -}}
+{{- end }}
+
 {{/* Refuses an upgrade that would delete the CRDs, and with them every grant and job, without asking for that. Helm decides
-     by what it deployed before, and the Deployment of a release without crds.keep has a label for that: listing
-     Deployments of the release's namespace is enough. It can have another name than the values now give it. */}}
+     by what it deployed before, and the Deployment of a release without crds.keep has a label for that. */}}
 {{- define "imm-operator.deletions" -}}
 {{- if not (or .Values.crds.enabled .Values.crds.allowDeletion) -}}
 {{- if not .Values.crds.keep -}}
 {{- fail "crds.enabled=false with crds.keep=false would delete the CRDs of this release with every grant and job: set crds.keep=true, or crds.allowDeletion=true to delete them" -}}
 {{- end -}}
-{{- /* The first install deletes nothing, and may lack the permission to list Deployments. */ -}}
-{{- $deployed := .Release.IsUpgrade | ternary (lookup "apps/v1" "Deployment" .Release.Namespace "") dict -}}
-{{- range dig "items" list $deployed -}}
-{{- /* A parent chart can have this one under several aliases. */ -}}
-{{- $alias := dig "metadata" "annotations" "immops.dev/chart-name" $.Chart.Name . -}}
-{{- $ours := and (eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name) (eq $alias $.Chart.Name) -}}
-{{- if and $ours (eq (dig "metadata" "labels" "immops.dev/crds" "" .) "deletable") -}}
+{{- range include "imm-operator.deployed" . | fromJsonArray -}}
+{{- if eq (dig "metadata" "labels" "immops.dev/crds" "" .) "deletable" -}}
 {{- fail "crds.enabled=false would delete the CRDs of this release with every grant and job, because it was deployed with crds.keep=false: upgrade with crds.keep=true first, or set crds.allowDeletion=true to delete them" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses another name in an upgrade while the Deployment of the old name runs: Helm creates the new one first, which has
+     a Lease of its own, so that two leaders would work until the old one has ended. */}}
+{{- define "imm-operator.otherName" -}}
+{{- $name := include "imm-operator.fullname" . -}}
+{{- range include "imm-operator.deployed" . | fromJsonArray -}}
+{{- $old := .metadata.name -}}
+{{- $runs := or (ne (dig "spec" "replicas" 1 . | int) 0) (ne (dig "status" "replicas" 0 . | int) 0) -}}
+{{- if and (ne $old $name) $runs -}}
+{{- fail (printf "this release runs as Deployment %s, and as %s it would have another Lease: both would work at once, and IMM calls would be billed twice. Keep the name (fullnameOverride, nameOverride), or stop the operator first with `kubectl scale deployment %s -n %s --replicas=0`, wait until its Pods are gone, and upgrade then" $old $name $old $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

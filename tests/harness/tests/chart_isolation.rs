@@ -168,3 +168,53 @@ async fn releases_for_watched_namespaces_read_the_labels_of_these_alone() {
         assert!(plane.kubectl(&["get", "namespaces", &account]).await.is_err());
     }
 }
+
+/// Helm creates the Deployment of the new name, with a Lease of its own, before it deletes the old one.
+#[tokio::test]
+async fn an_upgrade_to_another_name_waits_until_the_operator_is_stopped() {
+    let plane = ControlPlane::start(Options {
+        controllers: false,
+        nodes: false,
+        audit: false,
+    })
+    .await
+    .unwrap();
+    let chart = chart().display().to_string();
+    for (major, namespace) in BOTH.into_iter().zip(["three-system", "four-system"]) {
+        plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+        let run = async |verb, name| {
+            let set = format!(
+                "crds.enabled=false,aggregatedRoles.enabled=false,watchNamespaces={{{namespace}}},fullnameOverride={name}"
+            );
+            let command = [verb, "imm-operator", &chart, "-n", namespace, "--set", &set];
+            plane
+                .helm(major, &command)
+                .await
+                .map_err(|error| format!("{error:?}"))
+        };
+        let deployments = async || {
+            let query = ["get", "deployments", "-n", namespace, "-o", "name"];
+            plane.kubectl(&query).await.unwrap().trim().to_owned()
+        };
+        run("install", "").await.unwrap();
+        run("upgrade", "").await.unwrap();
+        let refused = run("upgrade", "renamed").await.unwrap_err();
+        let remedy = format!("kubectl scale deployment imm-operator -n {namespace} --replicas=0");
+        assert!(refused.contains(&remedy), "{refused}");
+        assert_eq!(deployments().await, "deployment.apps/imm-operator");
+
+        let stop = [
+            "scale",
+            "deployment",
+            "imm-operator",
+            "-n",
+            namespace,
+            "--replicas=0",
+        ];
+        plane.kubectl(&stop).await.unwrap();
+        run("upgrade", "renamed").await.unwrap();
+        assert_eq!(deployments().await, "deployment.apps/renamed");
+        let refused = run("upgrade", "").await.unwrap_err();
+        assert!(refused.contains("runs as Deployment renamed"), "{refused}");
+    }
+}
