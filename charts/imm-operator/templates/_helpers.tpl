@@ -94,6 +94,13 @@ namespace: {{ index . 2 | quote }}
 {{ include "imm-operator.marks" (list (index . 0) dict dict) }}
 {{- end }}
 
+{{/* Name of an object that has the full name and a suffix: a list of the context, the suffix and the namespace. Outside the
+     namespace of the release, a release of the same name in another namespace can have one there too. */}}
+{{- define "imm-operator.nameIn" -}}
+{{- $own := (index . 0).Release.Namespace -}}
+{{- include "imm-operator.fullname" (index . 0) }}{{ index . 1 }}{{ eq (index . 2) $own | ternary "" (printf ".%s" $own) -}}
+{{- end }}
+
 {{/* Metadata of every CRD; `make generate` inserts the call. */}}
 {{- define "imm-operator.crdMetadata" -}}
 {{- $annotations := merge (dict) .Values.crds.annotations -}}

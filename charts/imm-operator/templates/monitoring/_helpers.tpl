@@ -17,8 +17,9 @@ yes
 {{- define "imm-operator.monitoringMetadata" -}}
 {{- $root := index . 0 -}}
 {{- $block := index . 2 -}}
-name: {{ printf "%s%s" (include "imm-operator.fullname" $root) (index . 1) | quote }}
-namespace: {{ default $root.Release.Namespace $block.namespace | quote }}
+{{- $namespace := default $root.Release.Namespace $block.namespace -}}
+name: {{ include "imm-operator.nameIn" (list $root (index . 1) $namespace) | quote }}
+namespace: {{ $namespace | quote }}
 {{ include "imm-operator.marks" (list $root $block.labels $block.annotations) }}
 {{- end }}
 
