@@ -97,11 +97,19 @@
 {{- end -}}
 {{- end }}
 
-{{/* Refuses namespaces in which many principals can write ConfigMaps and Leases. */}}
+{{/* Refuses namespaces in which many principals can write ConfigMaps and Leases, or which hold Secrets of the cluster. */}}
 {{- define "imm-operator.sharedNamespaces" -}}
+{{- $shared := list "default" "kube-system" "kube-public" "kube-node-lease" -}}
+{{- if not .Values.allowSharedNamespace -}}
 {{- range $what, $namespace := dict "the release" .Release.Namespace "backups.namespace" .Values.backups.namespace -}}
-{{- if and (not $.Values.allowSharedNamespace) (has $namespace (list "default" "kube-system" "kube-public" "kube-node-lease")) -}}
+{{- if has $namespace $shared -}}
 {{- fail (printf "%s must not be in namespace %s: a user who can write ConfigMaps there could change the tenancy rules or the backups; use a namespace of its own, such as imm-system, or set allowSharedNamespace=true if nobody else can write there" $what $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.secretAccess.namespaces -}}
+{{- if has . $shared -}}
+{{- fail (printf "secretAccess.namespaces must not have namespace %s: the operator could read every Secret there, also those of the cluster and of other teams; grant access to a single Secret by a Role of its own, or set allowSharedNamespace=true" .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

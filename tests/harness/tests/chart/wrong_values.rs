@@ -186,6 +186,14 @@ const WRONG: &[(&str, &str)] = &[
     ("allowSharedNamespace: default", "allowSharedNamespace"),
     ("backups: {namespace: default}", "set allowSharedNamespace=true"),
     (
+        "secretAccess: {namespaces: [media, kube-system]}",
+        "secretAccess.namespaces must not have namespace kube-system",
+    ),
+    (
+        "secretAccess: {namespaces: [default]}",
+        "set allowSharedNamespace=true",
+    ),
+    (
         "{rrsa: {roleName: a}, serviceAccount: {create: false, name: own}}",
         "pod-identity.alibabacloud.com/role-name=a of ServiceAccount own yourself",
     ),
@@ -286,6 +294,7 @@ const RIGHT: &[&str] = &[
     "metrics: {serviceMonitor: {enabled: true, interval: '', scrapeTimeout: 1h}}",
     "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
     "{allowSharedNamespace: true, backups: {namespace: default}}",
+    "{allowSharedNamespace: true, secretAccess: {namespaces: [kube-system]}}",
     "{rrsa: {roleName: a}, serviceAccount: {annotations: {pod-identity.alibabacloud.com/role-name: a}}, credentials: {source: rrsa}}",
     "{rrsa: {roleName: null}, credentials: {source: ecs}}",
 ];
