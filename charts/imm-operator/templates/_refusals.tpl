@@ -16,60 +16,6 @@
 {{- end -}}
 {{- end }}
 
-{{/* Refuses flags and variables in the place of those that Roles, probes and mounts follow from: the last of several equal
-     flags counts, and the operator would ask for what it is not given, or take what another release uses. */}}
-{{- define "imm-operator.ownSettings" -}}
-{{- $settings := dict
-  "--lease-name" "the lease has the full name of the release: set fullnameOverride"
-  "--namespace" "it is the namespace of the release: install it there with helm --namespace"
-  "--backup-namespace" "set backups.namespace"
-  "--watch-namespaces" "set watchNamespaces"
-  "--tenancy-rules" "set tenancy"
-  "--admin-address" "set adminPort"
-  "--no-leader-election" "two Pods would write at once, during each update at least: remove it" -}}
-{{- if .Values.credentials.existingSecret -}}
-{{- $_ := set $settings "--credentials-folder" "credentials.existingSecret sets it, so remove one of them" -}}
-{{- end -}}
-{{- range .Values.extraArgs -}}
-{{- $flag := regexFind "^[^=]*" . -}}
-{{- /* Another address with the port of the chart is no contradiction. */ -}}
-{{- $samePort := regexMatch (printf "^--admin-address=.*:%d$" (int $.Values.adminPort)) . -}}
-{{- with $samePort | ternary "" (get $settings $flag) -}}
-{{- fail (printf "extraArgs: %s cannot be set here: %s" $flag .) -}}
-{{- end -}}
-{{- end -}}
-{{- range .Values.extraEnv -}}
-{{- $name := .name -}}
-{{- $flag := regexReplaceAll "^IMM_OPERATOR_" $name "--" | lower | replace "_" "-" -}}
-{{- with get $settings $flag -}}
-{{- fail (printf "extraEnv: %s cannot be set here: %s" $name .) -}}
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* Refuses arguments with which `imm-operator run` ends at once: of each that is no flag, and of each flag without its value. */}}
-{{- define "imm-operator.flags" -}}
-{{- $known := list "--admin-address" "--oss-endpoint" "--imm-endpoint" "--sts-endpoint" "--network" "--region" "--own-identity"
-  "--credentials-folder" "--namespace" "--lease-name" "--backup-namespace" "--tenancy-rules" "--watch-namespaces"
-  "--no-leader-election" "--leader-name" "--log-format" "--log-level" -}}
-{{- $waiting := "" -}}
-{{- range .Values.extraArgs -}}
-{{- $flag := regexFind "^[^=]*" . -}}
-{{- if and $waiting (not (hasPrefix "-" .)) -}}
-{{- $waiting = "" -}}
-{{- else if $waiting -}}
-{{- fail (printf "extraArgs: %s has no value: write %s=VALUE" $waiting $waiting) -}}
-{{- else if not (has $flag $known) -}}
-{{- fail (printf "extraArgs: %s is no flag of `imm-operator run`, which is the command of the Pod: correct or remove it; `imm-operator run --help` lists the flags" .) -}}
-{{- else if not (contains "=" .) -}}
-{{- $waiting = $flag -}}
-{{- end -}}
-{{- end -}}
-{{- with $waiting -}}
-{{- fail (printf "extraArgs: %s has no value: write %s=VALUE" . .) -}}
-{{- end -}}
-{{- end }}
-
 {{/* Refuses two entries of a list with the same key, of which the API server would keep one or refuse both. */}}
 {{- define "imm-operator.duplicates" -}}
 {{- $keys := list -}}
@@ -110,37 +56,6 @@
 {{- if has . $shared -}}
 {{- fail (printf "secretAccess.namespaces must not have namespace %s: the operator could read every Secret there, also those of the cluster and of other teams; grant access to a single Secret by a Role of its own, or set allowSharedNamespace=true" .) -}}
 {{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* Refuses an identity that is configured twice or incompletely, as the operator does at its start. */}}
-{{- define "imm-operator.identity" -}}
-{{- $identity := .Values.credentials -}}
-{{- if and $identity.existingSecret $identity.source (ne $identity.source "folder") -}}
-{{- fail (printf "credentials.source %s excludes credentials.existingSecret: remove one of them" $identity.source) -}}
-{{- end -}}
-{{- if and (eq $identity.source "folder") (not $identity.existingSecret) -}}
-{{- fail "credentials.source folder needs credentials.existingSecret: name a Secret" -}}
-{{- end -}}
-{{- if and (eq $identity.source "uri") (not $identity.uri) (not .Values.extraEnvFrom) (not (include "imm-operator.setsVariable" (list . "ALIBABA_CLOUD_CREDENTIALS_URI"))) -}}
-{{- fail "credentials.source uri needs credentials.uri: set it, or ALIBABA_CLOUD_CREDENTIALS_URI in extraEnv" -}}
-{{- end -}}
-{{- with .Values.rrsa.roleName -}}
-{{- $annotation := get $.Values.serviceAccount.annotations "pod-identity.alibabacloud.com/role-name" -}}
-{{- if not $.Values.serviceAccount.create -}}
-{{- fail (printf "rrsa.roleName needs serviceAccount.create true: set annotation pod-identity.alibabacloud.com/role-name=%s of ServiceAccount %s yourself, and remove rrsa.roleName" . $.Values.serviceAccount.name) -}}
-{{- end -}}
-{{- if and $annotation (ne $annotation .) -}}
-{{- fail (printf "rrsa.roleName %s contradicts role %s in serviceAccount.annotations: remove one of them" . $annotation) -}}
-{{- end -}}
-{{- if or $identity.existingSecret (not (has (include "imm-operator.ownIdentity" $) (list "" "rrsa"))) -}}
-{{- fail "rrsa.roleName excludes another identity (credentials.source, credentials.existingSecret or --own-identity): remove one of them" -}}
-{{- end -}}
-{{- end -}}
-{{- range $value, $source := dict "ecsRole" "ecs" "uri" "uri" -}}
-{{- if and (index $identity $value) (ne $identity.source $source) -}}
-{{- fail (printf "credentials.%s needs credentials.source %s: set it, or remove credentials.%s" $value $source $value) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -313,12 +228,6 @@
 {{- $sum = add $sum (mul (regexFind "^[0-9]+" .) (index $units (regexFind "[a-z]+$" .))) -}}
 {{- end -}}
 {{- $sum -}}
-{{- end }}
-
-{{/* Whether extraEnv sets a variable: a list of the context and the name of the variable. */}}
-{{- define "imm-operator.setsVariable" -}}
-{{- $name := index . 1 -}}
-{{- range (index . 0).Values.extraEnv }}{{ if eq .name $name }}yes{{ end }}{{ end -}}
 {{- end }}
 
 {{/* The Deployments of this release in the cluster, as a list in JSON. Listing Deployments of the release's namespace is

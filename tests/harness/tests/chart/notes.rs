@@ -94,13 +94,12 @@ fn an_address_that_the_network_policy_cannot_know_is_named() {
     let with = [
         on("extraEnv: [{name: HTTPS_PROXY, value: 'http://p:3128'}]"),
         on("extraEnv: [{name: all_proxy, value: 'http://p:3128'}]"),
-        on("extraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, valueFrom: {configMapKeyRef: {name: a, key: b}}}]"),
+        on("extraEnv: [{name: IMM_OPERATOR_OSS_ENDPOINT, valueFrom: {configMapKeyRef: {name: a, key: b}}}]"),
         on("extraEnvFrom: [{configMapRef: {name: a}}]"),
-        on("extraArgs: ['--sts-endpoint=https://a:8443']"),
     ];
     let without = [
         on(""),
-        on("extraEnv: [{name: NO_PROXY, value: a}, {name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]"),
+        on("extraEnv: [{name: NO_PROXY, value: a}]"),
         "networkPolicy: {enabled: true, extraEgress: [{ports: [{port: 1}]}]}\nextraEnvFrom: [{configMapRef: {name: a}}]".into(),
         "extraEnvFrom: [{configMapRef: {name: a}}]".into(),
     ];
@@ -133,7 +132,7 @@ fn what_the_webhook_of_ack_needs_is_named() {
         "serviceAccount: {create: false, name: a, annotations: {pod-identity.alibabacloud.com/role-name: b}}";
     assert_says(
         "kubectl label namespace imm-system pod-identity.alibabacloud.com/injection=on",
-        &[source, &both, "extraArgs: [--own-identity=rrsa]", role, name],
+        &[source, &both, role, name],
         &["{}", "rrsa: {roleName: null}", other],
     );
     assert_says(

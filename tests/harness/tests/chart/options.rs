@@ -117,17 +117,7 @@ fn the_network_policy_leaves_the_operator_working() {
     let metadata = "\"100.100.100.200/32\":[80]".to_owned();
     for (node, found) in [
         ("credentials: {source: ecs}", true),
-        ("extraArgs: [--own-identity=ecs]", true),
-        ("extraArgs: [--own-identity, ecs]", true),
-        ("extraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]", true),
-        (
-            "credentials: {source: ecs}\nextraArgs: [--own-identity=none]",
-            false,
-        ),
-        (
-            "credentials: {source: none}\nextraEnv: [{name: IMM_OPERATOR_OWN_IDENTITY, value: ecs}]",
-            false,
-        ),
+        ("credentials: {source: none}", false),
     ] {
         let expected = (
             usual.clone(),
@@ -236,11 +226,7 @@ fn every_field_of_the_pod_that_can_be_set_is_set() {
     assert_eq!(container["ports"][0]["containerPort"], 9443);
     let args = container["args"].as_array().unwrap();
     assert!(args.contains(&json!("--admin-address=[::]:9443")), "{args:?}");
-    assert_eq!(
-        args.last().unwrap(),
-        "--log-level=trace",
-        "the last of several equal flags counts"
-    );
+    assert_eq!(args.last().unwrap(), "--leader-name=scores");
     assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "proxy");
     let mounted = |list: &Value| list.as_array().unwrap().iter().any(|v| v["name"] == "company-ca");
     assert!(mounted(&container["volumeMounts"]) && mounted(&pod["volumes"]));

@@ -136,7 +136,7 @@ fn another_spec_has_another_name() {
     for values in [
         "{podAnnotations: {a: b}, podLabels: {a: b}, commonLabels: {c: d}}",
         "replicaCount: 2",
-        "extraArgs: [--log-level=debug]",
+        "extraArgs: [--leader-name=a]",
     ] {
         assert_eq!(name(values), default, "{values}");
     }

@@ -206,10 +206,6 @@ const WRONG: &[(&str, &str)] = &[
         "rrsa.roleName excludes another identity",
     ),
     (
-        "{rrsa: {roleName: a}, extraArgs: [--own-identity=ecs]}",
-        "rrsa.roleName excludes another identity",
-    ),
-    (
         "{rrsa: {roleName: a}, credentials: {existingSecret: b}}",
         "rrsa.roleName excludes another identity",
     ),
