@@ -1,17 +1,24 @@
 //! Checks rules when they are loaded: a rule that would allow less than it seems to is reported, not read narrowly in
-//! silence. That is a rule for the operator's own identity that does not say what it is for, and an entry that
-//! nothing can match.
+//! silence. That is a rule that selects no namespace, a rule for the operator's own identity that does not say what it is
+//! for, and an entry that nothing can match.
 
 use super::{RuleKind, TenancyRule, TenancyRules};
 use crate::api::CredentialSource;
 use crate::core::validate::{check_role, check_uid, is_lower_or_digit, is_word};
 
-/// Checks that each rule with source Operator says what it is for, and that something can match each entry.
+/// Checks that each rule selects namespaces, that each rule with source Operator says what it is for, and that something
+/// can match each entry.
 ///
 /// # Errors
 /// The first rule with a missing field or an impossible entry, by its position in the list.
 pub fn check_rules(rules: &TenancyRules) -> Result<(), String> {
     for (position, rule) in rules.rules.iter().enumerate() {
+        if rule.namespaces.names.is_empty() && rule.namespaces.match_labels.is_empty() {
+            return Err(format!(
+                "rules[{position}]: namespaces selects none, so the rule allows nothing: set names or matchLabels; \
+                 names: [\"*\"] means any"
+            ));
+        }
         if let Some(field) = missing_field(rule) {
             return Err(format!(
                 "rules[{position}]: {field} is required with credentialSources: [Operator] and must not be empty; \"*\" means any"
@@ -123,7 +130,7 @@ mod tests {
     fn a_rule_for_the_operators_identity_must_say_what_it_is_for() {
         let fault = |rule: &Value| {
             let rules: TenancyRules =
-                serde_json::from_value(json!({ "rules": [{"namespaces": {}}, rule] })).unwrap();
+                serde_json::from_value(json!({ "rules": [{"namespaces": {"names": ["*"]}}, rule] })).unwrap();
             check_rules(&rules).err()
         };
         let complete = json!({"namespaces": {"names": ["a"]}, "credentialSources": ["Operator"],
@@ -151,6 +158,31 @@ mod tests {
         jobs["kinds"] = json!(["ImageScoreJob"]);
         jobs["ownerUIDs"] = json!([]);
         assert_eq!(fault(&jobs), None);
+    }
+
+    #[test]
+    fn a_rule_that_selects_no_namespace_is_an_error() {
+        let fault = |namespaces: &Value| {
+            let rules = json!({ "rules": [{"namespaces": {"names": ["a"]}}, {"namespaces": namespaces}] });
+            check_rules(&serde_json::from_value(rules).unwrap()).err()
+        };
+        for none in [
+            json!({}),
+            json!({"names": []}),
+            json!({"names": [], "matchLabels": {}}),
+        ] {
+            let message = fault(&none).unwrap();
+            assert!(
+                message.contains("rules[1]") && message.contains("names or matchLabels"),
+                "{message}"
+            );
+        }
+        for some in [
+            json!({"names": ["*"]}),
+            json!({"names": [], "matchLabels": {"a": ""}}),
+        ] {
+            assert_eq!(fault(&some), None, "{some}");
+        }
     }
 
     #[test]

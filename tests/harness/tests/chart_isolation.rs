@@ -30,7 +30,7 @@ fn a_rule_for_the_operators_identity_must_say_what_it_is_for() {
             assert_eq!(accepts_rules(&json!([rule])), [true, true], "{rule}");
         }
     }
-    let grants = json!({"namespaces": {}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"], "ownerUIDs": ["12345"]});
+    let grants = json!({"namespaces": {"names": ["*"]}, "kinds": ["ImmBucketGrant"], "credentialSources": ["Operator"], "ownerUIDs": ["12345"]});
     assert_eq!(accepts_rules(&json!([grants])), [true, true]);
 }
 
