@@ -32,3 +32,25 @@
 {{- if .Values.extraEnvFrom }}{{ $found = append $found "extraEnvFrom" }}{{ end -}}
 {{- uniq $found | join ", " -}}
 {{- end }}
+
+{{/* The RAM role of the operator's ServiceAccount for RRSA. Empty if none is known: an account of others says nothing. */}}
+{{- define "imm-operator.rrsaRole" -}}
+{{- $annotation := get .Values.serviceAccount.annotations "pod-identity.alibabacloud.com/role-name" -}}
+{{- if .Values.serviceAccount.create }}{{ default $annotation .Values.rrsa.roleName }}{{ end -}}
+{{- end }}
+
+{{/* Whether the operator needs its region, for internal names or for an endpoint of STS by region, and cannot find it out, so
+     that it ends at its start. The region comes from the value, ACK's webhook (RRSA), the Pod's label, which Kubernetes sets
+     since 1.35, or the metadata service (ecs). Empty means no, or unknown. */}}
+{{- define "imm-operator.missingRegion" -}}
+{{- $label := or (semverCompare ">=1.35.0-0" .Capabilities.KubeVersion.Version) (hasKey .Values.podLabels "topology.kubernetes.io/region") -}}
+{{- $identity := or (has .Values.credentials.source (list "rrsa" "ecs")) (include "imm-operator.rrsaRole" .) -}}
+{{- $variable := .Values.extraEnvFrom -}}
+{{- range list "IMM_OPERATOR_REGION" "IMM_OPERATOR_POD_REGION" "ALIBABA_CLOUD_STS_REGION" -}}
+{{- $variable = or $variable (include "imm-operator.setsVariable" (list $ .)) -}}
+{{- end -}}
+{{- $sts := or .Values.endpoints.regions.sts (contains "{region}" .Values.endpoints.sts) -}}
+{{- if and (or (eq .Values.network "internal") $sts) (not (or .Values.region $label $identity $variable)) -}}
+yes
+{{- end -}}
+{{- end }}

@@ -2,7 +2,8 @@
 
 use imm_harness::Helm;
 
-use super::helm;
+use super::{BOTH, helm};
+use crate::rendering::render_values;
 
 /// Returns the notes of an installation with these values, on one line. Helm 4 asks no cluster for them.
 fn notes(values: &str) -> String {
@@ -171,4 +172,47 @@ fn an_update_on_the_network_of_the_node_is_named() {
         &["hostNetwork: true", "{hostNetwork: true, replicaCount: 2}"],
         &["{}", "{hostNetwork: true, updateStrategy: {type: Recreate}}"],
     );
+}
+
+/// Helm renders notes for the version of the cluster alone, and templates for any: an object asks what the notes ask.
+#[test]
+fn internal_names_without_a_region_are_named_where_no_label_names_it() {
+    let object = r#"extraObjects: ['{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {missing: "{{ include "imm-operator.missingRegion" . }}"}}']"#;
+    let missing = |number: usize, values: &str, version: &str| {
+        let values = format!("{object}\n{values}");
+        let rendered = render_values(BOTH[number % 2], &values, &["--kube-version", version]).unwrap();
+        rendered.contains(r#"data: {missing: "yes"}"#)
+    };
+    let internal = "network: internal\n";
+    for (number, values) in [
+        internal,
+        "endpoints: {sts: 'https://sts-vpc.{region}.aliyuncs.com'}",
+        "endpoints: {regions: {sts: {cn-hangzhou: 'https://a.example.com'}}}",
+        &format!("{internal}credentials: {{existingSecret: a}}"),
+        &format!("{internal}serviceAccount: {{create: false, name: a}}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(missing(number, values, "1.34.9"), "{values}");
+        assert!(!missing(number, values, "1.35.0-aliyun.1"), "{values}");
+    }
+    for (number, more) in [
+        "region: cn-hangzhou",
+        "rrsa: {roleName: a}",
+        "credentials: {source: rrsa}",
+        "credentials: {source: ecs}",
+        "podLabels: {topology.kubernetes.io/region: cn-hangzhou}",
+        "extraEnv: [{name: ALIBABA_CLOUD_STS_REGION, value: cn-hangzhou}]",
+        "extraEnv: [{name: IMM_OPERATOR_REGION, valueFrom: {configMapKeyRef: {name: a, key: b}}}]",
+        "extraEnvFrom: [{configMapRef: {name: a}}]",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(!missing(number, &format!("{internal}{more}"), "1.34.9"), "{more}");
+    }
+    assert!(!missing(0, "network: public", "1.34.9"));
+    // The notes have it; the cluster that Helm assumes is newer.
+    assert_says("set region.", &[], &["network: internal"]);
 }
