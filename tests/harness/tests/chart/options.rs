@@ -88,13 +88,19 @@ fn a_spread_constraint_selects_the_pods_of_the_release_unless_it_says_otherwise(
     assert_eq!(spread[1]["labelSelector"], json!({"matchLabels": {"x": "z"}}));
 }
 
+/// Returns the NetworkPolicy of the operator, and that of the Pod of `helm test`.
+fn policies(objects: &[Value]) -> [&Value; 2] {
+    let found = objects.iter().filter(|object| object["kind"] == "NetworkPolicy");
+    found.collect::<Vec<_>>().try_into().unwrap()
+}
+
 /// The ports of DNS, each with UDP and TCP.
 const DNS: [i64; 4] = [53, 53, 5353, 5353];
 
 /// Returns the ports of the egress rules, and the addresses of the rules that name some.
 fn egress(values: &str) -> (Vec<i64>, Vec<String>) {
     let rendered = rendered(values);
-    let policy = &only(&rendered, "NetworkPolicy")["spec"];
+    let policy = &policies(&rendered)[0]["spec"];
     assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
     let rules = policy["egress"].as_array().unwrap();
     let ports = |rule: &Value| -> Vec<i64> {
@@ -143,7 +149,7 @@ fn the_network_policy_leaves_the_operator_working() {
 
 #[test]
 fn the_network_policy_admits_probes_and_metrics() {
-    let ingress = |values: &str| only(&rendered(values), "NetworkPolicy")["spec"]["ingress"].clone();
+    let ingress = |values: &str| policies(&rendered(values))[0]["spec"]["ingress"].clone();
     let port = json!([{"port": 8080, "protocol": "TCP"}]);
     assert_eq!(
         ingress("networkPolicy: {enabled: true}"),
@@ -155,6 +161,32 @@ fn the_network_policy_admits_probes_and_metrics() {
         ingress(&values),
         json!([{"ports": port, "from": [{"podSelector": {"matchLabels": {"a": "b"}}}]}])
     );
+}
+
+#[test]
+fn the_pod_of_the_test_has_a_network_policy_of_its_own() {
+    let rules = |values: &str| -> Vec<Vec<i64>> {
+        let rendered = rendered(&format!("networkPolicy: {{enabled: true}}\n{values}"));
+        let spec = &policies(&rendered)[1]["spec"];
+        assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+        assert_eq!(spec["ingress"], Value::Null);
+        let labels = &only(&rendered, "Pod")["metadata"]["labels"];
+        for (name, value) in spec["podSelector"]["matchLabels"].as_object().unwrap() {
+            assert_eq!(&labels[name], value, "{name}");
+        }
+        let ports = |rule: &Value| {
+            let ports = rule["ports"].as_array().unwrap().iter();
+            ports.map(|port| port["port"].as_i64().unwrap()).collect()
+        };
+        spec["egress"].as_array().unwrap().iter().map(ports).collect()
+    };
+    let usual = [DNS.to_vec(), vec![443, 6443]];
+    assert_eq!(rules(""), usual);
+    assert_eq!(rules("credentials: {source: ecs}"), usual);
+    let metrics = "adminPort: 9000\nmetrics: {service: {enabled: true}}";
+    assert_eq!(rules(metrics), [&usual[..], &[vec![9000]]].concat());
+    let without = rendered("{networkPolicy: {enabled: true}, selftest: {enabled: false}}");
+    only(&without, "NetworkPolicy");
 }
 
 #[test]

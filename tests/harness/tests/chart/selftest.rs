@@ -96,10 +96,14 @@ fn check_24_the_test_pod_is_the_operators_in_all_but_its_labels() {
             for object in &rendered {
                 let Some(wanted) = selector(object) else { continue };
                 selectors += 1;
+                let its_own = object["metadata"]["name"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with("-selftest");
                 let matches = wanted.iter().all(|(name, value)| labels.get(name) == Some(value));
-                assert!(
-                    !matches,
-                    "{values}: {} selects the Pod of the test",
+                assert_eq!(
+                    matches, its_own,
+                    "{values}: {} selects the Pod of the test, or its own does not",
                     object["kind"]
                 );
             }
@@ -168,6 +172,16 @@ fn metrics_are_tested_where_a_service_reaches_them() {
     let service = "adminPort: 9000\nmetrics: {service: {enabled: true}}\n";
     let expected = Some("release-imm-operator-metrics.imm-system.svc:9000".to_owned());
     assert_eq!(address(service), expected);
+    // The name is looked up in the DNS of the cluster.
+    for (more, known) in [
+        ("dnsPolicy: ClusterFirst", true),
+        ("hostNetwork: true", true),
+        ("dnsPolicy: Default", false),
+        ("dnsPolicy: None\ndnsConfig: {nameservers: [10.0.0.10]}", false),
+        ("hostNetwork: true\ndnsPolicy: ClusterFirst", false),
+    ] {
+        assert_eq!(address(&format!("{service}{more}")).is_some(), known, "{more}");
+    }
     // Where only some peers may read metrics, the Pod of the test is none of them.
     let peers = "networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}]}";
     assert_eq!(address(&format!("{service}{peers}")), None);
@@ -184,6 +198,23 @@ fn a_token_that_is_mounted_by_hand_reaches_the_test() {
         assert_eq!(spec["volumes"].as_array().unwrap().len(), expected, "{spec}");
         let mounts = &spec["containers"][0]["volumeMounts"];
         assert_eq!(mounts.as_array().unwrap().len(), expected, "{spec}");
+    }
+    // The file that KUBECONFIG names is in a volume too; no other variable reaches the Pod.
+    let kubeconfig = "extraEnv: [{name: A, value: b}, {name: KUBECONFIG, value: /keys/config}]\n\
+        extraVolumes: [{name: keys, secret: {secretName: a}}]\n\
+        extraVolumeMounts: [{name: keys, mountPath: /keys}]\n";
+    for token in ["true", "false"] {
+        let values = format!("automountServiceAccountToken: {token}\n{kubeconfig}");
+        let rendered = objects(&render_values(Helm::Four, &values, &[]).unwrap());
+        let spec = &test_pod(&rendered)["spec"];
+        let container = &spec["containers"][0];
+        assert_eq!(container["env"].as_array().unwrap().len(), 2, "{container}");
+        assert_eq!(
+            container["env"][1],
+            json!({"name": "KUBECONFIG", "value": "/keys/config"})
+        );
+        assert_eq!(container["volumeMounts"][1]["mountPath"], "/keys");
+        assert_eq!(spec["volumes"][1]["name"], "keys");
     }
     let mesh =
         "{podAnnotations: {inject: 'false'}, podLabels: {inject: 'false', app.kubernetes.io/component: x}}";
