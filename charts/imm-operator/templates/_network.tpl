@@ -54,3 +54,14 @@
 yes
 {{- end -}}
 {{- end }}
+
+{{/* Refuses a range of ports that ends before it starts, which a schema cannot compare. */}}
+{{- define "imm-operator.portRanges" -}}
+{{- range concat .Values.networkPolicy.extraIngress .Values.networkPolicy.extraEgress -}}
+{{- range dig "ports" list . -}}
+{{- if and .endPort (lt (int .endPort) (int .port)) -}}
+{{- fail (printf "networkPolicy: endPort %d is below port %d: exchange them, or correct one" (int .endPort) (int .port)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -9,6 +9,7 @@
 {{- include "imm-operator.podRefusals" . -}}
 {{- include "imm-operator.ownSettings" . -}}
 {{- include "imm-operator.flags" . -}}
+{{- include "imm-operator.portRanges" . -}}
 {{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
