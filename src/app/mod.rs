@@ -279,8 +279,8 @@ async fn lead(
         Controllers::with_memory(Arc::new(adapters), Arc::clone(&metrics), stop.clone(), memory);
     let lists = 2 * settings.namespaces.len().max(1);
     let fed = feed(
-        watch(client, WatchedKind::Grants, &settings.namespaces),
-        watch(client, WatchedKind::Jobs, &settings.namespaces),
+        watch(client, WatchedKind::Grants, &settings.namespaces, &metrics),
+        watch(client, WatchedKind::Jobs, &settings.namespaces, &metrics),
         rules.changes(),
         lists,
         Arc::clone(&controllers.context),

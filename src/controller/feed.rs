@@ -16,6 +16,7 @@ use super::index::{Index, WatchedJob};
 use super::leaving::on_deleted;
 use super::page_limit::{is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
+use super::watch_health::{WatchHealth, observed};
 use super::watched_object::PartialObject;
 use crate::api::{ImageScoreJob, ImmBucketGrant, JobReason};
 use crate::core::error::error_chain;
@@ -23,6 +24,7 @@ use crate::core::grant::ObjectKey;
 use crate::core::list_pages::{ListFailure, smaller_page};
 use crate::core::requeue::{BUCKET_DEBOUNCE, crowd_delay};
 use crate::core::scopes::scopes;
+use crate::runtime::metrics::Metrics;
 use crate::runtime::queue::Trigger;
 
 /// An event of a watch; a namespace of `None` stands for all namespaces.
@@ -50,11 +52,12 @@ impl WatchEvent {
 }
 
 /// Watches all objects of a kind, in the given namespaces or in all. A broken watch is restarted with exponential
-/// backoff.
+/// backoff, and counts as failing until a request is answered again.
 pub(crate) fn watch(
     client: &Client,
     kind: WatchedKind,
     namespaces: &[String],
+    metrics: &Arc<Metrics>,
 ) -> impl Stream<Item = WatchEvent> + use<> {
     let resource = match kind {
         WatchedKind::Grants => ApiResource::erase::<ImmBucketGrant>(&()),
@@ -62,12 +65,19 @@ pub(crate) fn watch(
     };
     let streams = scopes(namespaces).into_iter().map(|scope| {
         let scope = scope.cloned();
+        let health = WatchHealth::new(metrics);
+        let client = observed(client, &health);
         let api = |client: Client| match &scope {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        let events = object_events(api(client.clone()), api(with_page_limit(client)));
+        let events = object_events(api(client.clone()), api(with_page_limit(&client)));
         events
+            .inspect(move |event| {
+                if event.is_err() {
+                    health.set_failing(true);
+                }
+            })
             .filter_map(move |event| std::future::ready(to_watch_event(event, scope.as_ref())))
             .boxed()
     });

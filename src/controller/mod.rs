@@ -19,6 +19,7 @@ mod queue_key;
 mod restore_finalizer;
 mod runs;
 mod waiting_jobs;
+mod watch_health;
 mod watched_object;
 
 pub use self::bucket::policy_sizes::PolicySizes;

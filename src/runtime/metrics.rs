@@ -136,7 +136,8 @@ metrics! {
     pub finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
     deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(each(|outcome| DeletionLabels { outcome }));
     pub dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
-    pub ready: Gauge<f64, AtomicU64>, "ready", "1 once the initial list of grants and jobs is complete";
+    pub ready: Gauge<f64, AtomicU64>, "ready", "1 once every first list of grants and jobs was complete or, with watched namespaces, denied; it stays 1 if a watch fails later";
+    pub watches_failing: Gauge, "watches_failing", "Watches of grants or jobs whose last request was rejected or got no usable answer; there are two in all, or two for each watched namespace";
 }
 
 fn valid_rules() -> Gauge {

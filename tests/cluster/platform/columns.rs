@@ -30,6 +30,7 @@ pub async fn probes_and_metrics_answer(stage: Arc<Stage>) {
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
     }
+    assert!(stage.metric("immops_watches_failing", "").await < 1.0, "{text}");
     for name in ["measured-bucket", "measured"] {
         assert!(!text.contains(name), "no object name is a label: {name}");
     }

@@ -121,7 +121,7 @@ fn alerts_select_the_series_of_the_release_and_can_be_left_out() {
         assert_eq!(rule["labels"]["namespace"], "imm-system");
         assert_eq!(rule["labels"]["release"], "release");
         let of = |prefix| expression.matches(prefix).count();
-        let series = of("immops_") + of("process_");
+        let series = of("immops_") + of("process_") + of("(up{");
         let selected = expression
             .matches("{namespace=\"imm-system\", job=\"release\"")
             .count();
