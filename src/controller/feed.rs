@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use super::context::Context;
 pub(crate) use super::index::WatchedKind;
 use super::index::{Index, WatchedJob};
-use super::leaving::on_deleted;
+use super::leaving::{on_deleted, on_exists};
 use super::page_limit::{is_page_too_large, with_page_limit};
 use super::queue_key::QueueKey;
 use super::watch_health::{WatchHealth, observed};
@@ -167,7 +167,7 @@ fn apply_event(index: &mut Index, kind: WatchedKind, event: WatchEvent, context:
             let key = object.key();
             context.grant_reads.changed(&key);
             if let Some(uid) = object.uid() {
-                context.leaving.exists_again(&uid);
+                on_exists(&context.leaving, &context.metrics, &key, &uid);
             }
             let keys = index.upsert_grant(key.clone(), object.watched_grant());
             if keys.contains(&QueueKey::Finalizer(key.clone())) {

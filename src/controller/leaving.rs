@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use super::queue_key::QueueKey;
 use crate::api::GrantStatus;
 use crate::core::bounded_map::BoundedMap;
-use crate::core::grant::{Deletion, GrantObject, deletion_of, kept_of, kept_until, records_nothing_new};
+use crate::core::grant::{
+    Deletion, GrantObject, ObjectKey, deletion_of, kept_of, kept_until, records_nothing_new,
+};
 use crate::runtime::kept_objects::KeptObjects;
 use crate::runtime::metric_labels::DeletionOutcome;
 use crate::runtime::metrics::Metrics;
@@ -68,9 +70,9 @@ impl LeavingGrants {
     }
 
     /// Forgets a deleted grant that exists again, because the API server was restored from a backup: its ledger is stored
-    /// there.
-    pub fn exists_again(&self, uid: &String) {
-        self.leaving.lock().remove(uid);
+    /// there. `false` if the grant is not one of them.
+    pub fn exists_again(&self, uid: &String) -> bool {
+        self.leaving.lock().remove(uid)
     }
 
     /// Returns the deleted grants of a bucket, and those that were kept too long, which are dropped.
@@ -148,6 +150,14 @@ pub(super) fn on_deleted(leaving: &LeavingGrants, metrics: &Metrics, grant: Gran
     }
 }
 
+/// Forgets a deleted grant that exists again.
+pub(super) fn on_exists(leaving: &LeavingGrants, metrics: &Metrics, grant: &ObjectKey, uid: &String) {
+    if leaving.exists_again(uid) {
+        metrics.unprotected_deletion(DeletionOutcome::Restored);
+        tracing::warn!(%grant, "grant exists again that was deleted without its finalizer");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::jiff::SignedDuration;
@@ -208,10 +218,19 @@ mod tests {
 
     #[test]
     fn a_grant_that_is_restored_is_no_longer_kept_in_memory() {
-        let leaving = LeavingGrants::default();
-        assert_eq!(leaving.deleted(grant("a", "restored")), Deletion::Kept);
-        leaving.exists_again(&"restored".to_owned());
-        assert!(!leaving.finished(&"restored".to_owned()));
+        let (leaving, metrics) = (LeavingGrants::default(), Metrics::default());
+        let (restored, uid) = (grant("a", "restored"), "restored".to_owned());
+        on_deleted(&leaving, &metrics, restored.clone());
+        // Each later change of the grant is seen too, and counts no more.
+        for _ in 0..2 {
+            on_exists(&leaving, &metrics, &restored.key, &uid);
+        }
+        assert!(!leaving.finished(&uid));
+        let series = metrics.render();
+        for outcome in ["started", "restored"] {
+            let line = format!("immops_unprotected_deletions_total{{outcome=\"{outcome}\"}} 1\n");
+            assert!(series.contains(&line), "{outcome}: {series}");
+        }
     }
 
     #[test]

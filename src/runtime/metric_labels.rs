@@ -122,6 +122,7 @@ values! {
         Started = "started",
         Finished = "finished",
         Expired = "expired",
+        Restored = "restored",
         Dropped = "dropped",
     }
 }
