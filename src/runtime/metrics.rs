@@ -127,7 +127,7 @@ metrics! {
     scores: Family<ScoreLabels, Counter>, "score_requests", "Requests to DetectImageScore, by outcome", at_zero(each(|outcome| ScoreLabels { outcome }));
     billable_scores: Counter, "score_requests_billable", "Requests to DetectImageScore that may be billed: all that ended, but for those that failed in the service or did not reach it";
     pub reports: Counter, "reports_stored", "Reports of jobs created or replaced";
-    pub reports_rejected: Counter, "reports_rejected", "Attempts to store results that the API server rejected; the results are in memory only meanwhile";
+    pub reports_rejected: Counter, "reports_rejected", "Attempts to store results, in a report or in the status of a job, that the API server rejected; the results are in memory only meanwhile";
     pub oldest_progress: Gauge, "scoring_jobs_progress_timestamp_seconds", "Time since which the scoring job that has shown no progress for the longest shows none, in seconds since 1970; 0 if no job scores";
     objects: Family<ObjectLabels, Gauge>, "objects", "Objects, by kind, state and reason of the Ready condition";
     pub leader: Gauge, "leader", "1 if this process holds the lease or runs without one, 0 if it is a standby";

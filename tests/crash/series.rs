@@ -66,6 +66,44 @@ fn the_billable_requests_are_those_that_the_status_of_the_job_estimates() {
 }
 
 #[test]
+fn a_refused_status_counts_as_rejected_results_only_while_it_has_results_that_are_stored_nowhere() {
+    on_paused_time(async {
+        let outside = Arc::new(Mutex::new(FakeWorld::default()));
+        let uris: Vec<_> = (0..5).map(|n| format!("oss://{BUCKET}/{n}.jpg")).collect();
+        {
+            let mut outside = outside.lock().unwrap();
+            outside.jobs.refuses_status = true;
+            outside.jobs.create(job_spec(&json!({"source": {"uris": uris}})));
+        }
+        let process = start(&outside);
+        let rejected = || value(&process, "immops_reports_rejected_total");
+        process.mark_job(job_key()).await;
+        process.run_for(5 * MINUTE).await;
+        assert!(outside.lock().unwrap().jobs.refused > 0);
+        assert_eq!(rejected(), 0, "there are no results");
+        outside.lock().unwrap().jobs.refuses_status = false;
+        while outside.lock().unwrap().jobs.ledger.is_empty() {
+            process.run_for(Duration::from_millis(20)).await;
+        }
+        outside.lock().unwrap().jobs.refuses_status = true;
+        process.run_for(10 * MINUTE).await;
+        assert!(rejected() >= 10, "{}", rejected());
+        outside.lock().unwrap().jobs.refuses_status = false;
+        process.run_for(10 * MINUTE).await;
+        let last = rejected();
+        {
+            let outside = outside.lock().unwrap();
+            let job = outside.jobs.job.as_ref().unwrap();
+            assert!(job.is_finished(), "{:?}", job.status);
+            assert_eq!(outside.jobs.ledger.len(), uris.len(), "no image is scored twice");
+        }
+        process.run_for(10 * MINUTE).await;
+        assert_eq!(rejected(), last);
+        process.kill().await;
+    });
+}
+
+#[test]
 fn a_bucket_with_a_nearly_full_policy_counts_until_its_last_grant_is_deleted() {
     on_paused_time(async {
         let outside = Arc::new(Mutex::new(FakeWorld::default()));

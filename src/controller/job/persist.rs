@@ -10,8 +10,8 @@ use crate::api::{JobStatus, Report};
 use crate::controller::context::Context;
 use crate::core::job::{
     AfterConflict, AfterFailedStore, FailedStore, JobObject, Phase, Progress, ReportDraft, WriteResult,
-    after_conflict, after_failed_store, build_report, job_status, may_replace_report, storing_failed_status,
-    uncounted_status, wait_before_retry,
+    after_conflict, after_failed_store, build_report, has_unstored_results, job_status, may_replace_report,
+    storing_failed_status, uncounted_status, wait_before_retry,
 };
 use crate::ports::{KubeError, StoredReport};
 
@@ -124,6 +124,13 @@ impl JobWriter {
                     (AfterFailedStore::Gone, _) | (_, None) => return WriteResult::Gone,
                     (AfterFailedStore::Retry, Some(_)) => {}
                 }
+            }
+            let status = draft.status.as_ref();
+            if stored == WriteResult::Refused
+                && status.is_some_and(|status| has_unstored_results(&self.job.status, status))
+            {
+                // The job cannot report this: its status is what the API server rejects.
+                context.metrics.reports_rejected.inc();
             }
             if let Some(why) = self.refused.take() {
                 context.metrics.reports_rejected.inc();

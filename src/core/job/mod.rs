@@ -85,8 +85,8 @@ pub use source_size::{ItemCounter, decoded_bytes, list_bytes, pinned_source};
 pub use source_spec::{SourceSpec, valid_spec, validated_source};
 pub use stats::{ResultClass, ResultClassifier, Stats};
 pub use status::{
-    acknowledged_status, job_status, pruned_status, recovered_status, storing_failed_status,
-    uncounted_status, unreadable_status,
+    acknowledged_status, has_unstored_results, job_status, pruned_status, recovered_status,
+    storing_failed_status, uncounted_status, unreadable_status,
 };
 pub use stop::StopReason;
 pub use store_schedule::{PERSIST_EVERY, StoreSchedule, clamped_wait, reserves_ahead};

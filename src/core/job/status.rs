@@ -206,6 +206,18 @@ pub fn pruned_status(job: &JobObject, all: bool, now: Timestamp) -> JobStatus {
     with_results_stored(status, flag, reason, message, (job.generation, now))
 }
 
+/// Whether a status has results that are stored nowhere: it has items that the stored one does not count as done, and
+/// the job has no reports, which are stored first.
+pub fn has_unstored_results(stored: &JobStatus, status: &JobStatus) -> bool {
+    let done = |status: &JobStatus| {
+        let items = status.items.iter();
+        items
+            .map(|items| items.succeeded + items.failed + items.ignored + items.skipped)
+            .sum::<i32>()
+    };
+    status.reports.is_none() && done(status) > done(stored)
+}
+
 /// The status of a job whose results cannot be stored, with the error of the API server; nothing else changes.
 pub fn storing_failed_status(job: &JobObject, why: KubeError, now: Timestamp) -> JobStatus {
     let message = format!(

@@ -169,3 +169,30 @@ fn a_job_that_does_not_run_keeps_its_progress_and_a_new_one_begins_at_zero() {
         "no call is in flight"
     );
 }
+
+#[test]
+fn results_of_a_status_are_unstored_unless_they_are_counted_or_in_reports() {
+    let of = |succeeded: i32, failed: i32, more: Value| -> JobStatus {
+        let items = json!({"total": 9, "succeeded": succeeded, "failed": failed, "active": 1});
+        let mut status = json!({ "items": items });
+        let members = status.as_object_mut().unwrap();
+        members.extend(more.as_object().unwrap().clone());
+        serde_json::from_value(status).unwrap()
+    };
+    let none = || json!({});
+    let in_reports = json!({"reports": {"count": 1, "items": 3}});
+    for (stored, status, unstored) in [
+        (JobStatus::default(), of(0, 0, none()), false),
+        (JobStatus::default(), of(1, 0, none()), true),
+        (of(2, 1, none()), of(2, 1, none()), false),
+        (of(2, 1, none()), of(2, 2, none()), true),
+        (of(2, 1, none()), of(3, 1, none()), true),
+        (of(2, 1, none()), of(3, 1, in_reports), false),
+    ] {
+        assert_eq!(
+            has_unstored_results(&stored, &status),
+            unstored,
+            "{stored:?} {status:?}"
+        );
+    }
+}
