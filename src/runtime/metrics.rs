@@ -120,7 +120,7 @@ metrics! {
     calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
     writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(each(|reason| WriteLabels { reason }));
     pub backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
-    lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]);
+    lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0]);
     policy_size: Histogram, "policy_size_bytes", "Size of a bucket policy at each read", Histogram::new([2048.0, 4096.0, 8192.0, 12288.0, 14745.0, 16384.0]);
     nearly_full: Gauge, "policies_nearly_full", "Buckets with a grant whose policy had more than 90 % of the size that OSS accepts at the last read";
     pub stale_reads: Counter, "policy_verify_failures", "Stale reads: policy reads that did not return the last write";
