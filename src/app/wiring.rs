@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::operator_identity::OperatorIdentity;
 use crate::api::{
@@ -78,9 +79,16 @@ impl Adapters {
         (self.memory.reserve(namespace, bytes).await, api)
     }
 
-    /// Counts a call that has ended.
-    fn counted<T>(&self, api: CloudApi, answer: Result<T, CloudError>) -> Result<T, CloudError> {
-        self.metrics.cloud_call(api, answer.is_ok());
+    /// Makes a call, and counts it with its duration when it has ended.
+    async fn counted<T>(
+        &self,
+        api: CloudApi,
+        call: impl Future<Output = Result<T, CloudError>>,
+    ) -> Result<T, CloudError> {
+        let started = Instant::now();
+        let answer = call.await;
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.cloud_call(api, answer.is_ok(), seconds);
         answer
     }
 }
@@ -140,19 +148,21 @@ impl Ports for Adapters {
         credentials::request_token(self.api(namespace).await, namespace, name).await
     }
     async fn operator_keys(&self) -> Result<AccessKeys, CredentialsError> {
+        let started = Instant::now();
         let keys = self.operator_identity.credentials(&self.cloud, now()).await;
         // Each use of a token asks STS; an unreadable token file is not sent.
         if matches!(self.operator_identity, OperatorIdentity::Token { .. })
             && !matches!(keys, Err(CredentialsError::OwnSourceFailed(_)))
         {
+            let seconds = started.elapsed().as_secs_f64();
             self.metrics
-                .cloud_call(CloudApi::AssumeRoleWithOidc, keys.is_ok());
+                .cloud_call(CloudApi::AssumeRoleWithOidc, keys.is_ok(), seconds);
         }
         keys
     }
     async fn assume_role(&self, session: &RoleSession, keys: &AccessKeys) -> Result<AccessKeys, CloudError> {
-        let answer = sts::assume_role(&self.cloud, session, keys, now()).await;
-        self.counted(CloudApi::AssumeRole, answer)
+        let call = sts::assume_role(&self.cloud, session, keys, now());
+        self.counted(CloudApi::AssumeRole, call).await
     }
     async fn assume_role_with_oidc(
         &self,
@@ -161,7 +171,7 @@ impl Ports for Adapters {
         token: &SecretString,
     ) -> Result<AccessKeys, CloudError> {
         let call = sts::assume_role_with_oidc(&self.cloud, session, provider_arn, token, now());
-        self.counted(CloudApi::AssumeRoleWithOidc, call.await)
+        self.counted(CloudApi::AssumeRoleWithOidc, call).await
     }
     async fn server_time(&self) -> Result<Timestamp, KubeError> {
         cluster::server_time(&self.kubernetes).await
@@ -180,8 +190,9 @@ impl Ports for Adapters {
         self.fence.wait_until_safe(OSS_DEADLINE.saturating_mul(2)).await;
     }
     async fn get_policy(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<PolicyRead, CloudError> {
-        let answer = oss_policy::get_policy(&self.cloud, &bucket_place(bucket)?, keys, now()).await;
-        self.counted(CloudApi::GetBucketPolicy, answer)
+        let place = bucket_place(bucket)?;
+        let call = oss_policy::get_policy(&self.cloud, &place, keys, now());
+        self.counted(CloudApi::GetBucketPolicy, call).await
     }
     async fn put_policy(
         &self,
@@ -193,7 +204,7 @@ impl Ports for Adapters {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
         let call = oss_policy::put_policy(&self.cloud, &place, keys, policy.text(), signed_at);
-        self.counted(CloudApi::PutBucketPolicy, call.await)
+        self.counted(CloudApi::PutBucketPolicy, call).await
     }
     async fn delete_policy(
         &self,
@@ -204,8 +215,8 @@ impl Ports for Adapters {
     ) -> Result<Option<String>, CloudError> {
         let place = bucket_place(bucket)?;
         self.fence.wait_until_safe(OSS_DEADLINE).await;
-        let answer = oss_policy::delete_policy(&self.cloud, &place, keys, signed_at).await;
-        self.counted(CloudApi::DeleteBucketPolicy, answer)
+        let call = oss_policy::delete_policy(&self.cloud, &place, keys, signed_at);
+        self.counted(CloudApi::DeleteBucketPolicy, call).await
     }
     async fn read_public_access_block(
         &self,
@@ -213,18 +224,21 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<PublicAccessBlock, CloudError> {
         let place = bucket_place(bucket)?;
-        let answer = oss_policy::read_public_access_block(&self.cloud, &place, keys, now()).await;
-        self.counted(CloudApi::GetBucketPublicAccessBlock, answer)
+        let call = oss_policy::read_public_access_block(&self.cloud, &place, keys, now());
+        self.counted(CloudApi::GetBucketPublicAccessBlock, call).await
     }
     async fn bucket_info(&self, bucket: &BucketRef, keys: &AccessKeys) -> Result<ObservedBucket, CloudError> {
-        let answer = oss_policy::bucket_info(&self.cloud, &bucket_place(bucket)?, keys, now()).await;
-        self.counted(CloudApi::GetBucketInfo, answer)
+        let place = bucket_place(bucket)?;
+        let call = oss_policy::bucket_info(&self.cloud, &place, keys, now());
+        self.counted(CloudApi::GetBucketInfo, call).await
     }
     async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool> {
         let place = bucket_place(bucket).ok()?;
+        let started = Instant::now();
         let public = oss_policy::is_public(&self.cloud, &place, keys, now()).await;
+        let seconds = started.elapsed().as_secs_f64();
         self.metrics
-            .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some());
+            .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some(), seconds);
         public
     }
     async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
@@ -260,7 +274,7 @@ impl Ports for Adapters {
     ) -> Result<ObjectPage, CloudError> {
         let place = BucketPlace::new(bucket, region).map_err(|error| invalid_name(&error))?;
         let call = oss_objects::list_objects(&self.cloud, &place, prefix, after, payer, keys, now());
-        self.counted(CloudApi::ListObjectsV2, call.await)
+        self.counted(CloudApi::ListObjectsV2, call).await
     }
     async fn read_object(
         &self,
@@ -273,11 +287,11 @@ impl Ports for Adapters {
     ) -> Result<ObjectChunk, CloudError> {
         let place = ObjectPlace::new(object, region).map_err(|error| invalid_name(&error))?;
         let call = oss_objects::read_object(&self.cloud, &place, range, etag, payer, keys, now());
-        self.counted(CloudApi::GetObject, call.await)
+        self.counted(CloudApi::GetObject, call).await
     }
     async fn caller_account(&self, keys: &AccessKeys) -> Result<String, CloudError> {
-        let answer = sts::caller_account(&self.cloud, keys, now()).await;
-        self.counted(CloudApi::GetCallerIdentity, answer)
+        let call = sts::caller_account(&self.cloud, keys, now());
+        self.counted(CloudApi::GetCallerIdentity, call).await
     }
     async fn project_limits(
         &self,
@@ -285,8 +299,8 @@ impl Ports for Adapters {
         keys: &AccessKeys,
     ) -> Result<ProjectLimits, CloudError> {
         let place = ProjectPlace::of(project).map_err(|error| invalid_name(&error))?;
-        let answer = imm::project_limits(&self.cloud, &place, keys, now()).await;
-        self.counted(CloudApi::GetProject, answer)
+        let call = imm::project_limits(&self.cloud, &place, keys, now());
+        self.counted(CloudApi::GetProject, call).await
     }
     async fn billing_permitted(&self) {
         self.fence.wait_until_billable().await;
@@ -302,7 +316,8 @@ impl Ports for Adapters {
         self.fence
             .wait_until_safe(IMM_DEADLINE.saturating_sub(BILLED_OVERRUN))
             .await;
-        imm::detect_image_score(&self.cloud, &place, access, keys, uri, now()).await
+        let call = imm::detect_image_score(&self.cloud, &place, access, keys, uri, now());
+        self.counted(CloudApi::DetectImageScore, call).await
     }
 }
 

@@ -45,7 +45,7 @@ values! {
 }
 
 values! {
-    /// An operation of OSS, STS or IMM. Score requests have a series of their own.
+    /// An operation of OSS, STS or IMM. Score requests are counted in a series of their own.
     CloudApi {
         GetBucketInfo = "GetBucketInfo",
         GetBucketPolicy = "GetBucketPolicy",
@@ -59,6 +59,7 @@ values! {
         AssumeRoleWithOidc = "AssumeRoleWithOIDC",
         GetCallerIdentity = "GetCallerIdentity",
         GetProject = "GetProject",
+        DetectImageScore = "DetectImageScore",
     }
 }
 

@@ -30,6 +30,11 @@ struct CallLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiLabels {
+    api: CloudApi,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
     kind: KeyKind,
 }
@@ -75,18 +80,45 @@ where
     family
 }
 
+/// Makes the histogram of a series.
+type NewHistogram = fn() -> Histogram;
+
+/// Returns a family that has the histograms of these labels from the start, without an observation.
+fn histograms<L>(new: NewHistogram, labels: impl IntoIterator<Item = L>) -> Family<L, Histogram, NewHistogram>
+where
+    L: Clone + Hash + Eq,
+{
+    let family = Family::new_with_constructor(new);
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+    family
+}
+
+fn reconcile_seconds() -> Histogram {
+    Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0])
+}
+
+fn call_seconds() -> Histogram {
+    Histogram::new([0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0])
+}
+
 /// Returns the labels for each value of a set.
 fn each<T: ClosedSet + Copy, L>(labels: impl Fn(T) -> L) -> impl Iterator<Item = L> {
     T::ALL.iter().copied().map(labels)
 }
 
+/// The calls that are counted by operation. Score requests are not: their outcomes say more.
 fn calls() -> impl Iterator<Item = CallLabels> {
     let outcomes = |&api| {
         CallOutcome::ALL
             .iter()
             .map(move |&outcome| CallLabels { api, outcome })
     };
-    CloudApi::ALL.iter().flat_map(outcomes)
+    let counted = CloudApi::ALL
+        .iter()
+        .filter(|&&api| api != CloudApi::DetectImageScore);
+    counted.flat_map(outcomes)
 }
 
 /// Defines the metrics: field, type, name, help, and the value to start with if it is not the default. A field is
@@ -114,10 +146,11 @@ macro_rules! metrics {
 metrics! {
     build: Family<VersionLabels, Gauge>, "build_info", "Always 1; the label has the version of the operator";
     reconciles: Family<KindLabels, Counter>, "reconcile", "Reconciles finished, by kind of key", at_zero(each(|kind| KindLabels { kind }));
-    reconcile_seconds: Histogram, "reconcile_duration_seconds", "Duration of a reconcile in seconds", Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]);
+    reconcile_seconds: Family<KindLabels, Histogram, NewHistogram>, "reconcile_duration_seconds", "Duration of a reconcile in seconds, by kind of key; the run of a job is one reconcile", histograms(reconcile_seconds, each(|kind| KindLabels { kind }));
     panics: Family<KindLabels, Counter>, "panics", "Reconciles that a bug ended, by kind of key; the key is reconciled again with a backoff", at_zero(each(|kind| KindLabels { kind }));
     queue_depth: Family<KindLabels, Gauge>, "queue_depth", "Keys ready for a worker or being reconciled, by kind", at_zero(each(|kind| KindLabels { kind }));
     calls: Family<CallLabels, Counter>, "cloud_requests", "Calls of OSS, STS and IMM except score requests, by API and outcome", at_zero(calls());
+    call_seconds: Family<ApiLabels, Histogram, NewHistogram>, "cloud_request_duration_seconds", "Seconds from the start of a call of OSS, STS or IMM, score requests included, to its answer or its failure, by API", histograms(call_seconds, each(|api| ApiLabels { api }));
     writes: Family<WriteLabels, Counter>, "policy_writes", "Bucket policy writes with a response, by reason", at_zero(each(|reason| WriteLabels { reason }));
     pub backups_failed: Counter, "policy_backups_failed", "Copies of a bucket policy that could not be stored before a write";
     lost_update_window: Histogram, "lost_update_window_seconds", "Seconds from the last read before a policy write to its response: a concurrent change in between is lost", Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0]);
@@ -150,7 +183,9 @@ impl Metrics {
     /// Records a finished reconcile and its duration.
     pub fn reconcile(&self, kind: KeyKind, seconds: f64) {
         self.reconciles.get_or_create(&KindLabels { kind }).inc();
-        self.reconcile_seconds.observe(seconds);
+        self.reconcile_seconds
+            .get_or_create(&KindLabels { kind })
+            .observe(seconds);
     }
 
     /// Records a reconcile that panicked.
@@ -165,10 +200,15 @@ impl Metrics {
             .set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// Records a finished call of OSS, STS or IMM.
-    pub fn cloud_call(&self, api: CloudApi, ok: bool) {
+    /// Records a finished call of OSS, STS or IMM and its duration. A score request is not counted here.
+    pub fn cloud_call(&self, api: CloudApi, ok: bool, seconds: f64) {
         let outcome = if ok { CallOutcome::Ok } else { CallOutcome::Failed };
-        self.calls.get_or_create(&CallLabels { api, outcome }).inc();
+        if api != CloudApi::DetectImageScore {
+            self.calls.get_or_create(&CallLabels { api, outcome }).inc();
+        }
+        self.call_seconds
+            .get_or_create(&ApiLabels { api })
+            .observe(seconds);
     }
 
     /// Records a policy write: its reason, and the seconds from the last read before it to its response.
@@ -260,6 +300,11 @@ mod tests {
             r#"immops_unprotected_deletions_total{outcome="expired"}"#,
             "immops_drift_detected_total",
             "immops_events_dropped_total",
+            "immops_watches_failing",
+            r#"immops_cloud_request_duration_seconds_count{api="DetectImageScore"}"#,
+            r#"immops_cloud_request_duration_seconds_bucket{le="60.0",api="GetBucketPolicy"}"#,
+            r#"immops_reconcile_duration_seconds_count{kind="probe"}"#,
+            r#"immops_unprotected_deletions_total{outcome="restored"}"#,
         ] {
             assert_eq!(value(series), "0");
         }
@@ -297,7 +342,9 @@ mod tests {
         let metrics = Metrics::default();
         let before = metrics.render().lines().count();
         metrics.panicked(KeyKind::Bucket);
-        metrics.cloud_call(CloudApi::GetBucketPolicy, false);
+        metrics.cloud_call(CloudApi::GetBucketPolicy, false, 0.3);
+        metrics.cloud_call(CloudApi::DetectImageScore, true, 2.0);
+        metrics.reconcile(KeyKind::Finalizer, 0.1);
         metrics.score_call(ScoreOutcome::Denied, true);
         metrics.score_call(ScoreOutcome::Unavailable, false);
         let after = metrics.render();
@@ -308,6 +355,14 @@ mod tests {
         );
         assert!(
             after.contains("immops_score_requests_total{outcome=\"denied\"} 1\n"),
+            "{after}"
+        );
+        for (api, seconds) in [("GetBucketPolicy", "0.3"), ("DetectImageScore", "2.0")] {
+            let sum = format!("immops_cloud_request_duration_seconds_sum{{api=\"{api}\"}} {seconds}\n");
+            assert!(after.contains(&sum), "{after}");
+        }
+        assert!(
+            !after.contains("cloud_requests_total{api=\"DetectImageScore\""),
             "{after}"
         );
     }

@@ -1,6 +1,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::app::secret_answers::Log;
 use crate::core::endpoints::Endpoints;
@@ -154,6 +156,82 @@ async fn the_calls_of_jobs_count_like_those_of_grants() {
     ] {
         let line = format!("immops_cloud_requests_total{{api=\"{api}\",outcome=\"failed\"}} {calls}\n");
         assert!(series.contains(&line), "{api}: {series}");
+    }
+}
+
+/// Answers each request as OSS does without the permission. Returns the address.
+async fn server_that_denies() -> String {
+    let body = "<Error><Code>AccessDenied</Code><Message>denied</Message></Error>";
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 16 * 1024]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn every_call_is_timed_and_those_that_a_missing_permission_only_limits_do_not_fail() {
+    let server = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::ready(http::Response::builder().body(kube::client::Body::empty()))
+    });
+    let world = Adapters {
+        fence: Fence::disabled(),
+        ..adapters(&server_that_denies().await, kube::Client::new(server, "n"))
+    };
+    let bucket = BucketRef {
+        name: "pics".to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        owner_uid: "65432".to_owned(),
+    };
+    let project = ProjectRef {
+        name: "scores".to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        account_uid: "12345".to_owned(),
+    };
+    let keys = AccessKeys {
+        id: "id".to_owned(),
+        secret: "secret".into(),
+        token: None,
+        expires_at: None,
+    };
+    let access = JobAccess::default();
+    let score = world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg");
+    assert!(score.await.is_err());
+    assert!(world.get_policy(&bucket, &keys).await.is_err());
+    assert_eq!(world.is_public(&bucket, &keys).await, None);
+    assert!(world.project_limits(&project, &keys).await.is_err());
+    let unread = world.read_public_access_block(&bucket, &keys).await;
+    assert_eq!(unread, Ok(PublicAccessBlock::Unreadable));
+    let info = world.bucket_info(&bucket, &keys).await;
+    assert_eq!(info, Ok(ObservedBucket::default()));
+    let series = world.metrics.render();
+    for (api, outcome) in [
+        ("GetBucketPolicy", Some("failed")),
+        ("GetBucketPolicyStatus", Some("failed")),
+        ("GetProject", Some("failed")),
+        ("GetBucketPublicAccessBlock", Some("ok")),
+        ("GetBucketInfo", Some("ok")),
+        ("DetectImageScore", None),
+    ] {
+        let timed = format!("immops_cloud_request_duration_seconds_count{{api=\"{api}\"}} 1\n");
+        assert!(series.contains(&timed), "{api}: {series}");
+        let counted =
+            |outcome: &str| format!("immops_cloud_requests_total{{api=\"{api}\",outcome=\"{outcome}\"}} 1\n");
+        for known in ["ok", "failed"] {
+            assert_eq!(
+                series.contains(&counted(known)),
+                outcome == Some(known),
+                "{api}: {series}"
+            );
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub async fn probes_and_metrics_answer(stage: Arc<Stage>) {
         "immops_reconcile_duration_seconds_bucket",
         "immops_queue_depth",
         "immops_cloud_requests_total",
+        "immops_cloud_request_duration_seconds_bucket",
         "immops_lost_update_window_seconds_count",
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
