@@ -206,7 +206,7 @@ mod alerts {
             .args(["template", "release", "--namespace", "imm-system"])
             .args([
                 "--set",
-                "metrics.rules.enabled=true,metrics.rules.renderMode=always",
+                "metrics.rules.enabled=true,metrics.rules.renderMode=always,metrics.rules.maxBillableRequestsPerHour=1000",
             ])
             .args(["--show-only", "templates/monitoring/prometheusrule.yaml"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/imm-operator")));

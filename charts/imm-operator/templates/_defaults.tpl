@@ -91,6 +91,7 @@ metrics:
     annotations: {}
     selector: ""
     disabled: []
+    maxBillableRequestsPerHour: null
     alertLabels: {}
     runbookURL: https://github.com/imm-operator/imm-operator/blob/main/docs/src/operate/alerts.md
   dashboard:

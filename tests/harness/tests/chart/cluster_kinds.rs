@@ -130,6 +130,29 @@ fn alerts_select_the_series_of_the_release_and_can_be_left_out() {
 }
 
 #[test]
+fn a_number_of_billable_requests_raises_an_alert_only_if_it_is_set() {
+    let limit_in = |set: &[&str]| {
+        let rendered = with("rules", "always", set).unwrap();
+        let rules = &only(&rendered, "PrometheusRule")["spec"]["groups"][0]["rules"];
+        let mut rules = rules.as_array().unwrap().iter();
+        let rule = rules.find(|rule| rule["alert"] == "ImmBillableRequestsHigh");
+        rule.map(|rule| {
+            let expression = rule["expr"].as_str().unwrap();
+            expression.rsplit_once("> ").unwrap().1.to_owned()
+        })
+    };
+    assert_eq!(limit_in(&[]), None);
+    for number in ["0", "250", "250000000"] {
+        let set = format!("metrics.rules.maxBillableRequestsPerHour={number}");
+        assert_eq!(limit_in(&["--set", &set]).as_deref(), Some(number));
+        // A number of JSON is a floating-point number to Helm.
+        assert_eq!(limit_in(&["--set-json", &set]).as_deref(), Some(number));
+    }
+    let null = ["--set", "metrics.rules.maxBillableRequestsPerHour=null"];
+    assert_eq!(limit_in(&null), None);
+}
+
+#[test]
 fn a_dashboard_has_the_label_of_the_sidecar() {
     let rendered = objects(&render(Helm::Four, &["--set", "metrics.dashboard.enabled=true"]).unwrap());
     let dashboard = rendered
