@@ -209,10 +209,14 @@
 {{- trimSuffix $unit . | float64 | mulf (hasKey $units $unit | ternary (get $units $unit) 1) -}}
 {{- end }}
 
-{{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does. */}}
+{{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does, and scrapes of which
+     fewer than two are within the five minutes of increase() in the alerts. */}}
 {{- define "imm-operator.scrapeTimes" -}}
 {{- range $name := list "serviceMonitor" "podMonitor" -}}
 {{- $block := index $.Values.metrics $name -}}
+{{- if and $block.enabled $block.interval (gt (include "imm-operator.milliseconds" $block.interval | int64) 120000) -}}
+{{- fail (printf "metrics.%s.interval %s is above 2m: alerts compare the samples of five minutes, and would miss events; lower it" $name $block.interval) -}}
+{{- end -}}
 {{- if and $block.enabled $block.interval $block.scrapeTimeout -}}
 {{- if gt (include "imm-operator.milliseconds" $block.scrapeTimeout | int64) (include "imm-operator.milliseconds" $block.interval | int64) -}}
 {{- fail (printf "metrics.%s.scrapeTimeout %s is above metrics.%s.interval %s: lower it, or raise the interval" $name $block.scrapeTimeout $name $block.interval) -}}

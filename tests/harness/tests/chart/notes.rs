@@ -216,3 +216,16 @@ fn internal_names_without_a_region_are_named_where_no_label_names_it() {
     // The notes have it; the cluster that Helm assumes is newer.
     assert_says("set region.", &[], &["network: internal"]);
 }
+
+#[test]
+fn alerts_without_a_monitor_are_named() {
+    let with = |more: &str| format!("metrics: {{rules: {{enabled: true}}{more}}}");
+    let scraped = with(", serviceMonitor: {enabled: true}");
+    let by_pod = with(", podMonitor: {enabled: true}");
+    let selected = "metrics: {rules: {enabled: true, selector: 'job=\"a\"'}}";
+    assert_says(
+        "ImmOperatorNoLeader fires without end",
+        &[&with(""), &with(", service: {enabled: true}")],
+        &["{}", &scraped, &by_pod, selected],
+    );
+}

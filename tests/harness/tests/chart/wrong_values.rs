@@ -183,6 +183,27 @@ const WRONG: &[(&str, &str)] = &[
         "scrapeTimeout 1m1ms is above",
     ),
     ("metrics: {podMonitor: {interval: 1s1m}}", "interval"),
+    (
+        "metrics: {serviceMonitor: {enabled: true, interval: 2m1s}}",
+        "metrics.serviceMonitor.interval 2m1s is above 2m",
+    ),
+    (
+        "metrics: {podMonitor: {enabled: true, interval: 1h}}",
+        "metrics.podMonitor.interval 1h is above 2m",
+    ),
+    (
+        "metrics: {rules: {maxBillableRequestsPerHour: many}}",
+        "maxBillableRequestsPerHour",
+    ),
+    (
+        "metrics: {rules: {maxBillableRequestsPerHour: -1}}",
+        "maxBillableRequestsPerHour",
+    ),
+    (
+        "metrics: {rules: {maxBillableRequestsPerHour: 1.5}}",
+        "maxBillableRequestsPerHour",
+    ),
+    ("metrics: {rules: {disabled: [ImmNoSuchAlert]}}", "disabled"),
     ("allowSharedNamespace: default", "allowSharedNamespace"),
     ("backups: {namespace: default}", "set allowSharedNamespace=true"),
     (
@@ -291,6 +312,11 @@ const RIGHT: &[&str] = &[
     "global: {imageRegistry: registry.example.com/}",
     "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 60s}}",
     "metrics: {serviceMonitor: {enabled: true, interval: '', scrapeTimeout: 1h}}",
+    "metrics: {serviceMonitor: {enabled: true, interval: 1m60s}}",
+    "metrics: {podMonitor: {enabled: true, interval: 120000ms}}",
+    "metrics: {podMonitor: {enabled: false, interval: 5m}}",
+    "metrics: {rules: {maxBillableRequestsPerHour: 0}}",
+    "metrics: {rules: {maxBillableRequestsPerHour: null}}",
     "metrics: {serviceMonitor: {enabled: true, interval: 1m30s, scrapeTimeout: 1m29s999ms}}",
     "{allowSharedNamespace: true, backups: {namespace: default}}",
     "{allowSharedNamespace: true, secretAccess: {namespaces: [kube-system]}}",
