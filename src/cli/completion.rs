@@ -126,8 +126,8 @@ mod tests {
         );
     }
 
-    fn answer(words: &[&str]) -> String {
-        let line = ["kubectl_complete-imm"].iter().chain(words);
+    fn answer(arguments: &[&str]) -> String {
+        let line = ["kubectl_complete-imm"].iter().chain(arguments);
         for_kubectl(Arguments::command(), line.map(OsString::from).collect())
     }
 
