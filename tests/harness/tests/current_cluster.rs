@@ -117,6 +117,21 @@ async fn a_cluster_that_has_the_operator_or_a_namespace_of_the_demo_is_refused()
         refused.contains("immbucketgrants.immops.dev exists") && refused.contains("kind-demo"),
         "{refused}"
     );
+
+    // A release of others with the demo's name, which came after this check, is not taken for the demo's.
+    let release = [
+        "install",
+        "imm-operator",
+        &chart,
+        "-n",
+        "imm-system",
+        "--create-namespace",
+        "--set",
+        "crds.enabled=false",
+    ];
+    plane.helm(Helm::Four, &release).await.unwrap();
+    let found = created::of_release(&cluster).await.unwrap();
+    assert!(found.objects.is_empty() && found.failed.is_empty(), "{found:?}");
     plane.stop().unwrap();
 }
 
@@ -124,8 +139,8 @@ async fn a_cluster_that_has_the_operator_or_a_namespace_of_the_demo_is_refused()
 async fn created(cluster: &CurrentCluster) -> Vec<CreatedObject> {
     let mut all = created::create_namespace(cluster, "imm-system").await.unwrap();
     let chart = checkout().join("charts/imm-operator").display().to_string();
-    let label = created::label(cluster);
-    let release = [
+    let labels = created::labels(cluster);
+    let mut release = vec![
         "install",
         "imm-operator",
         &chart,
@@ -133,15 +148,10 @@ async fn created(cluster: &CurrentCluster) -> Vec<CreatedObject> {
         "imm-system",
         "--set",
         "replicaCount=0",
-        "--set",
-        &label,
     ];
+    release.extend(labels.iter().map(String::as_str));
     cluster.helm(&release).await.unwrap();
-    all.extend(
-        created::of_release(cluster, "imm-operator", "imm-system")
-            .await
-            .unwrap(),
-    );
+    all.extend(created::of_release(cluster).await.unwrap().objects);
     for name in ["namespaces.yaml", "keys.yaml", "job.yaml", "grant.yaml"] {
         all.extend(created::create(cluster, &sample(name)).await.unwrap());
     }
@@ -158,14 +168,24 @@ async fn what_somebody_else_made_stays() {
     .unwrap();
     let path = renamed(plane.folder(), plane.kubeconfig(), "kind-demo");
     let cluster = CurrentCluster::open(Some(&path), None).await.unwrap();
-    let mine = created(&cluster).await;
+    let mut mine = created(&cluster).await;
+    let records = mine
+        .iter()
+        .filter(|object| object.name.starts_with("sh.helm.release."));
+    assert_eq!(records.count(), 1, "{mine:?}");
+    // Without Helm's record, which another demo may have removed, everything else is found.
+    let record = [
+        "delete",
+        "secret",
+        "sh.helm.release.v1.imm-operator.v1",
+        "-n",
+        "imm-system",
+    ];
+    plane.kubectl(&record).await.unwrap();
+    mine.retain(|object| !object.name.starts_with("sh.helm.release."));
     // What an interrupted demo could not note is found by its mark.
     let mut found = created::of_namespace(&cluster, "imm-system").await.unwrap();
-    found.extend(
-        created::of_release(&cluster, "imm-operator", "imm-system")
-            .await
-            .unwrap(),
-    );
+    found.extend(created::of_release(&cluster).await.unwrap().objects);
     for name in ["namespaces.yaml", "keys.yaml", "job.yaml", "grant.yaml"] {
         found.extend(created::of_manifest(&cluster, &sample(name)).await.unwrap());
     }

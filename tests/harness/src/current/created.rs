@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::CurrentCluster;
+use super::{CurrentCluster, listing};
 use crate::error::{HarnessError, Result};
 
 /// The label of the chart's objects with the mark of the demo.
 const LABEL: &str = "imm-demo";
+/// The beginning of every mark.
+pub(super) const MARK: &str = "imm-demo-";
 
 /// An object that the demo created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,41 +70,50 @@ pub async fn create_namespace(cluster: &CurrentCluster, name: &str) -> Result<Ve
     Ok(made.iter().filter_map(CreatedObject::of).collect())
 }
 
-/// Returns the value of Helm's `--set` that marks the chart's objects.
-pub fn label(cluster: &CurrentCluster) -> String {
-    format!("commonLabels.{LABEL}={}", cluster.mark())
+/// Returns the arguments of `helm install` that mark the chart's objects, and Helm's own record.
+pub fn labels(cluster: &CurrentCluster) -> [String; 4] {
+    let mark = cluster.mark();
+    [
+        "--set".to_owned(),
+        format!("commonLabels.{LABEL}={mark}"),
+        "--labels".to_owned(),
+        format!("{LABEL}={mark}"),
+    ]
 }
 
-/// Returns the objects of the demo's release: those of its manifest that carry the mark, and Helm's own record.
-pub async fn of_release(
-    cluster: &CurrentCluster,
-    release: &str,
-    namespace: &str,
-) -> Result<Vec<CreatedObject>> {
-    let selector = format!("owner=helm,name={release}");
-    let records = ["get", "secrets", "-n", namespace, "-l", &selector, "-o", "json"];
-    let records = objects(&cluster.kubectl(&records).await?)?;
-    if records.is_empty() {
-        return Ok(Vec::new());
-    }
-    let manifest = cluster
-        .helm(&["get", "manifest", release, "-n", namespace])
-        .await?;
-    let find = [
-        "get",
-        "-f",
-        "-",
-        "-n",
-        namespace,
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ];
-    let found = objects(&cluster.kubectl_with(&find, &manifest).await?)?;
-    let label = format!("/metadata/labels/{LABEL}");
-    let ours = |object: &&Value| object.pointer(&label).and_then(Value::as_str) == Some(cluster.mark());
-    let found = found.iter().filter(ours);
-    Ok(found.chain(&records).filter_map(CreatedObject::of).collect())
+/// What of the demo was found in the cluster.
+#[derive(Debug, Default)]
+pub struct Lookup {
+    /// The objects.
+    pub objects: Vec<CreatedObject>,
+    /// The API groups whose objects were not seen, each with the reason.
+    pub unknown: Vec<String>,
+    /// Lookups that failed, so that there may be more.
+    pub failed: Vec<String>,
+}
+
+/// Returns the objects of the demo's release, and Helm's record of it. They are found by their mark, because the
+/// record may be gone, or be that of another release of this name. Fails if nothing can be listed.
+pub async fn of_release(cluster: &CurrentCluster) -> Result<Lookup> {
+    let selector = format!("{LABEL}={}", cluster.mark());
+    let listing = listing::list(cluster, &[], &["--all-namespaces", "-l", &selector]).await?;
+    let installed = listing.objects.iter().filter(|object| is_installed(object));
+    Ok(Lookup {
+        objects: installed.filter_map(CreatedObject::of).collect(),
+        unknown: listing.unknown,
+        failed: listing.failed,
+    })
+}
+
+/// Returns whether Helm made the object. Controllers copy labels to what they make, which goes with its origin.
+fn is_installed(object: &Value) -> bool {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let annotations = object.pointer("/metadata/annotations");
+    let from_chart = annotations.is_some_and(|all| all.get("meta.helm.sh/release-name").is_some());
+    let record = object.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1");
+    owners.is_none_or(Vec::is_empty) && (from_chart || record)
 }
 
 /// Returns the objects of a manifest that this demo created and that exist.
@@ -125,18 +136,23 @@ async fn created_by_mark(cluster: &CurrentCluster, what: &[&str]) -> Result<Vec<
         }
         other => other?,
     };
-    let ours = |object: &&Value| {
-        let managers = object
-            .pointer("/metadata/managedFields")
-            .and_then(Value::as_array);
-        let manager = |entry: &Value| entry.get("manager").and_then(Value::as_str) == Some(cluster.mark());
-        managers.is_some_and(|all| all.iter().any(manager))
-    };
+    let ours = |object: &&Value| managers(object).any(|manager| manager == cluster.mark());
     Ok(objects(&found)?
         .iter()
         .filter(ours)
         .filter_map(CreatedObject::of)
         .collect())
+}
+
+/// Returns the names of those who have written an object.
+fn managers(object: &Value) -> impl Iterator<Item = &str> {
+    let entries = object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.get("manager").and_then(Value::as_str))
 }
 
 fn manager(cluster: &CurrentCluster) -> String {

@@ -4,6 +4,7 @@
 mod context;
 pub mod created;
 pub mod guards;
+mod listing;
 pub mod removal;
 mod strangers;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::error::{HarnessError, Result};
+use crate::plane::clients::ClientOutput;
 use crate::plane::kubeconfig::write_private;
 use crate::plane::{Helm, clients};
 use crate::process::guard;
@@ -51,7 +53,7 @@ impl CurrentCluster {
         context::allowed(&context, typed).map_err(HarnessError::Refused)?;
         let config = view(&["--minify", "--context", &context]).await?;
 
-        let folder = tempfile::Builder::new().prefix("imm-demo-").tempdir();
+        let folder = tempfile::Builder::new().prefix(created::MARK).tempdir();
         let folder = folder.map_err(HarnessError::io("creating a folder for the demo"))?;
         guard::watch_folder(folder.path())?;
         let kubeconfig = folder.path().join("current.kubeconfig");
@@ -90,6 +92,12 @@ impl CurrentCluster {
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
         clients::run(command, "kubectl", args, None).await
+    }
+
+    /// Runs kubectl and returns what it printed, also if it fails.
+    pub(super) async fn kubectl_output(&self, args: &[&str]) -> Result<ClientOutput> {
+        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
+        clients::output(command, "kubectl", args, None).await
     }
 
     /// Runs kubectl with an input and returns its output. Fails if kubectl fails.

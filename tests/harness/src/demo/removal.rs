@@ -1,6 +1,6 @@
 //! The end of a demo on the user's cluster: removes what the demo created, also after a failure or Ctrl-C.
 
-use super::stage::{ACCOUNT, SYSTEM, Stage, sample, unexpected};
+use super::stage::{SYSTEM, Stage, sample, unexpected};
 use super::steps::SAMPLES;
 use crate::current::created::{self, CreatedObject};
 use crate::current::removal::{remove_own_kinds, remove_rest};
@@ -37,7 +37,7 @@ async fn all_created(stage: &Stage) -> Result<Vec<CreatedObject>> {
         return Ok(all);
     };
     let mut found = created::of_namespace(cluster, SYSTEM).await?;
-    found.extend(created::of_release(cluster, ACCOUNT, SYSTEM).await?);
+    found.extend(created::of_release(cluster).await?.objects);
     for name in SAMPLES {
         found.extend(created::of_manifest(cluster, &sample(name)).await?);
     }

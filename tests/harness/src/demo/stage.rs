@@ -136,11 +136,12 @@ impl Stage {
     /// Notes the objects of the chart on the user's cluster.
     pub(super) async fn note_release(&self) -> Result<()> {
         if let Some(cluster) = self.cluster.current() {
-            let made = created::of_release(cluster, ACCOUNT, SYSTEM).await?;
+            // What this lookup does not find, the removal looks for again.
+            let made = created::of_release(cluster).await?;
             self.created
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .extend(made);
+                .extend(made.objects);
         }
         Ok(())
     }

@@ -47,10 +47,14 @@ pub(super) fn bucket(stage: &Stage) -> Result<String> {
 pub(super) async fn install(stage: &Stage) -> Result<()> {
     let chart = checkout().join("charts/imm-operator").display().to_string();
     let namespaced = ["install", ACCOUNT, &chart, "--namespace", SYSTEM];
-    let label = stage.cluster.current().map(created::label);
-    let more = match &label {
+    let labels = stage.cluster.current().map(created::labels);
+    let more = match &labels {
         None => vec!["--create-namespace"],
-        Some(label) => vec!["--set", "replicaCount=0", "--set", label],
+        Some(labels) => [
+            vec!["--set", "replicaCount=0"],
+            labels.iter().map(String::as_str).collect(),
+        ]
+        .concat(),
     };
     stage.create_system_namespace().await?;
     let notes = stage.cluster.helm(&[&namespaced[..], &more].concat()).await?;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -47,13 +47,53 @@ pub(crate) fn command(tool: Tool, kubeconfig: &Path, folder: &Path) -> Result<Co
     Ok(command)
 }
 
+/// What a client printed before it ended.
+#[derive(Debug)]
+pub(crate) struct ClientOutput {
+    line: String,
+    status: ExitStatus,
+    /// The standard output.
+    pub(crate) text: String,
+    /// The standard error.
+    pub(crate) errors: String,
+}
+
+impl ClientOutput {
+    /// Returns whether the client reported success.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Returns the standard output. A failure carries both outputs.
+    pub(crate) fn into_text(self) -> Result<String> {
+        if self.succeeded() {
+            return Ok(self.text);
+        }
+        Err(HarnessError::Command {
+            command: self.line,
+            status: describe(self.status),
+            output: last_lines(&format!("{}{}", self.text, self.errors), 40),
+        })
+    }
+}
+
 /// Runs a client to completion and returns its standard output. A failure carries both outputs.
 pub(crate) async fn run<S: AsRef<OsStr>>(
-    mut command: Command,
+    command: Command,
     name: &str,
     args: &[S],
     input: Option<&str>,
 ) -> Result<String> {
+    output(command, name, args, input).await?.into_text()
+}
+
+/// Runs a client to completion, also to its failure.
+pub(crate) async fn output<S: AsRef<OsStr>>(
+    mut command: Command,
+    name: &str,
+    args: &[S],
+    input: Option<&str>,
+) -> Result<ClientOutput> {
     command
         .args(args)
         .stdin(Stdio::piped())
@@ -69,14 +109,10 @@ pub(crate) async fn run<S: AsRef<OsStr>>(
         let _ = pipe.write_all(input.as_bytes()).await;
     }
     let output = child.wait_with_output().await.map_err(doing())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    let both = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    Err(HarnessError::Command {
-        command: line,
-        status: describe(output.status),
-        output: last_lines(&both, 40),
+    Ok(ClientOutput {
+        line,
+        status: output.status,
+        text: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }
