@@ -1,5 +1,6 @@
 //! The `imm-harness` binary, run by the Makefile's targets.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,6 +40,9 @@ enum Target {
         /// The name of the current context, if it has another name than those of --cluster.
         #[arg(long, requires = "cluster")]
         context: Option<String>,
+        /// Only remove what an earlier demo with this mark created in the cluster and could not remove.
+        #[arg(long, value_name = "MARK", requires = "cluster", conflicts_with = "keep")]
+        remove: Option<String>,
         /// The operator's binary; default: the one beside this binary.
         #[arg(long)]
         operator: Option<PathBuf>,
@@ -97,11 +101,13 @@ async fn main() -> ExitCode {
             keep,
             cluster,
             context,
+            remove,
             operator,
         } => {
             let current = cluster.map(|DemoCluster::Current| demo::CurrentContext {
                 kubeconfig: None,
                 typed: context,
+                remove,
             });
             run_demo(keep, current, operator).await
         }
@@ -126,7 +132,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // The terminal may be closed.
+            let _closed = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }

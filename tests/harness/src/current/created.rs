@@ -2,6 +2,7 @@
 //! is the demo's; their uid is kept. A command that was interrupted leaves objects whose uid is not known: they carry
 //! the demo's mark as field manager or label.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use super::{CurrentCluster, listing};
 use crate::error::{HarnessError, Result};
 
 /// The label of the chart's objects with the mark of the demo.
-const LABEL: &str = "imm-demo";
+pub(super) const LABEL: &str = "imm-demo";
 /// The beginning of every mark.
 pub(super) const MARK: &str = "imm-demo-";
 
@@ -114,6 +115,18 @@ fn is_installed(object: &Value) -> bool {
     let from_chart = annotations.is_some_and(|all| all.get("meta.helm.sh/release-name").is_some());
     let record = object.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1");
     owners.is_none_or(Vec::is_empty) && (from_chart || record)
+}
+
+/// Returns the marks of demos on objects.
+pub(super) fn marks(objects: &[Value]) -> BTreeSet<String> {
+    let label = format!("/metadata/labels/{LABEL}");
+    let all = objects.iter().flat_map(|object| {
+        let label = object.pointer(&label).and_then(Value::as_str);
+        label.into_iter().chain(managers(object))
+    });
+    all.filter(|mark| mark.starts_with(MARK))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Returns the objects of a manifest that this demo created and that exist.

@@ -1,13 +1,19 @@
-//! What must not exist in the cluster before the demo: the operator in any form, and the namespaces that the demo
-//! creates.
+//! What must not exist in the cluster before the demo: the operator in any form, the namespaces that the demo creates,
+//! and a kind that cannot be listed.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::CurrentCluster;
+use super::created::{LABEL, marks, objects};
+use super::{CurrentCluster, listing};
 use crate::error::{HarnessError, Result};
 
-/// Fails with `Refused` if the cluster has a CRD of the operator, a release of its chart, or one of the namespaces.
+/// Fails with `Refused` if the cluster has a CRD of the operator, a release of its chart, or one of the namespaces, or
+/// if the removal at the end could not see what is in its namespaces.
 pub async fn refuse_occupied(cluster: &CurrentCluster, namespaces: &[&str]) -> Result<()> {
+    let marked = listing::list(cluster, &[], &["--all-namespaces", "-l", LABEL]).await?;
+    refuse_marked(cluster, &marks(&marked.objects))?;
     let found = lines(cluster, &["get", "customresourcedefinitions", "-o", "name"]).await?;
     if let Some(found) = found.iter().find(|name| name.ends_with(".immops.dev")) {
         return refused(
@@ -51,19 +57,47 @@ pub async fn refuse_occupied(cluster: &CurrentCluster, namespaces: &[&str]) -> R
         }
     }
     for namespace in namespaces {
-        let found = ["get", "namespace", namespace, "--ignore-not-found", "-o", "name"];
-        if !lines(cluster, &found).await?.is_empty() {
+        let found = [
+            "get",
+            "namespace",
+            namespace,
+            "--ignore-not-found",
+            "--show-managed-fields",
+            "-o",
+            "json",
+        ];
+        let found = objects(&cluster.kubectl(&found).await?)?;
+        refuse_marked(cluster, &marks(&found))?;
+        if !found.is_empty() {
             return refused(
                 cluster,
                 &format!("namespace/{namespace} exists, and the demo would create it"),
             );
         }
     }
-    Ok(())
+    match marked.problems().next() {
+        None => Ok(()),
+        Some(problem) => Err(HarnessError::Refused(format!(
+            "not every kind can be listed, so that the demo could not see at the end what others have in its namespaces: \
+             {problem}: repair or remove that API in the cluster of context {}, or run `make demo` without CLUSTER",
+            cluster.context()
+        ))),
+    }
 }
 
 async fn lines(cluster: &CurrentCluster, args: &[&str]) -> Result<Vec<String>> {
     Ok(cluster.kubectl(args).await?.lines().map(str::to_owned).collect())
+}
+
+/// Fails with the command that removes the objects of an earlier demo.
+fn refuse_marked(cluster: &CurrentCluster, marks: &BTreeSet<String>) -> Result<()> {
+    let Some(mark) = marks.first() else {
+        return Ok(());
+    };
+    Err(HarnessError::Refused(format!(
+        "it has objects of the demo {mark}: if that has ended, `{}` removes them",
+        cluster.removal_command(mark)
+    )))
 }
 
 fn refused(cluster: &CurrentCluster, why: &str) -> Result<()> {

@@ -17,6 +17,13 @@ pub(super) struct Listing {
     pub(super) failed: Vec<String>,
 }
 
+impl Listing {
+    /// Returns every reason why the listing may be incomplete.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
+        self.unknown.iter().chain(&self.failed)
+    }
+}
+
 /// Lists the objects of all kinds, except events, with the given arguments of `kubectl get`. `kinds` are arguments of
 /// `kubectl api-resources`. Fails if no kind is known, or if nothing can be listed.
 pub(super) async fn list(cluster: &CurrentCluster, kinds: &[&str], which: &[&str]) -> Result<Listing> {

@@ -8,7 +8,9 @@ mod listing;
 pub mod removal;
 mod strangers;
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,6 +32,7 @@ pub struct CurrentCluster {
     config: Value,
     kubeconfig: PathBuf,
     folder: TempDir,
+    apart: AtomicBool,
 }
 
 impl CurrentCluster {
@@ -65,7 +68,22 @@ impl CurrentCluster {
             config,
             kubeconfig,
             folder,
+            apart: AtomicBool::new(false),
         })
+    }
+
+    /// Takes the mark of an earlier demo, whose objects are then found as if this demo had created them. Fails if no
+    /// demo has such a mark.
+    pub fn with_mark(mut self, mark: &str) -> Result<Self> {
+        let rest = mark.strip_prefix(created::MARK).unwrap_or_default();
+        if rest.is_empty() || !rest.chars().all(|sign| sign.is_ascii_alphanumeric()) {
+            return Err(HarnessError::Surprise(format!(
+                "{mark} is no mark of a demo, such as {}AbC123",
+                created::MARK
+            )));
+        }
+        mark.clone_into(&mut self.mark);
+        Ok(self)
     }
 
     /// Returns the name of the context.
@@ -78,6 +96,11 @@ impl CurrentCluster {
         &self.mark
     }
 
+    /// Returns the command that removes what the demo with a mark created.
+    pub fn removal_command(&self, mark: &str) -> String {
+        format!("make demo CLUSTER=current CONTEXT={} REMOVE={mark}", self.context)
+    }
+
     /// Returns the copy of the kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -88,28 +111,38 @@ impl CurrentCluster {
         self.folder.path()
     }
 
+    /// Has the clients that are started from now on survive the keys of the terminal, such as Ctrl-C: they go to its
+    /// process group only.
+    pub fn outlive_terminal(&self) {
+        self.apart.store(true, Ordering::Relaxed);
+    }
+
+    fn client(&self, tool: Tool) -> Result<Command> {
+        let mut command = clients::command(tool, &self.kubeconfig, self.folder())?;
+        if self.apart.load(Ordering::Relaxed) {
+            command.as_std_mut().process_group(0);
+        }
+        Ok(command)
+    }
+
     /// Runs kubectl and returns its output. Fails if kubectl fails.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
-        clients::run(command, "kubectl", args, None).await
+        self.kubectl_output(args).await?.into_text()
     }
 
     /// Runs kubectl and returns what it printed, also if it fails.
     pub(super) async fn kubectl_output(&self, args: &[&str]) -> Result<ClientOutput> {
-        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
-        clients::output(command, "kubectl", args, None).await
+        clients::output(self.client(Tool::Kubectl)?, "kubectl", args, None).await
     }
 
     /// Runs kubectl with an input and returns its output. Fails if kubectl fails.
     pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
-        let command = clients::command(Tool::Kubectl, &self.kubeconfig, self.folder())?;
-        clients::run(command, "kubectl", args, Some(input)).await
+        clients::run(self.client(Tool::Kubectl)?, "kubectl", args, Some(input)).await
     }
 
     /// Runs Helm and returns its output. Fails if Helm fails.
     pub async fn helm(&self, args: &[&str]) -> Result<String> {
-        let command = clients::command(Helm::Four.tool(), &self.kubeconfig, self.folder())?;
-        clients::run(command, "helm", args, None).await
+        clients::run(self.client(Helm::Four.tool())?, "helm", args, None).await
     }
 
     /// Writes a kubeconfig with a token of the `ServiceAccount` (valid for one hour), which has only its permissions.

@@ -1,19 +1,21 @@
 //! Removes what the demo created: each object by its uid, so that one of the same name that somebody else made stays. A
 //! namespace goes only if nothing of others is in it, and the CRDs only if no object of them is left in the cluster.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::CurrentCluster;
 use super::created::{CreatedObject, objects};
 use super::strangers::strangers;
+use super::{CurrentCluster, listing};
 use crate::error::{HarnessError, Result};
 use crate::wait::until;
 
 const GROUP: &str = "immops.dev/";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a listing may fail with the same error.
+const LISTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the removal did.
 #[derive(Debug, Default)]
@@ -22,21 +24,29 @@ pub struct RemovalReport {
     pub removed: usize,
     /// What stays because others use it, each with the reason.
     pub left: Vec<String>,
+    /// The API groups whose objects were not seen, each with the reason.
+    pub unknown: BTreeSet<String>,
     /// What could not be removed, each with the error.
     pub failed: Vec<String>,
 }
 
-/// Removes the grants and jobs, while the operator runs. One whose finalizer is not removed in time loses it: the
-/// cloud of the demo ends with it.
-pub async fn remove_own_kinds(cluster: &CurrentCluster, created: &[CreatedObject]) -> RemovalReport {
+/// Removes the grants and jobs, while the operator runs. One whose finalizer is not removed within `patience` loses it:
+/// the cloud of the demo ends with it.
+pub async fn remove_own_kinds(
+    cluster: &CurrentCluster,
+    created: &[CreatedObject],
+    patience: Duration,
+) -> RemovalReport {
     let mut paths = Paths::new(cluster);
     let mut report = RemovalReport::default();
     let own: Vec<&CreatedObject> = created.iter().filter(|object| is_own_kind(object)).collect();
     for object in &own {
         paths.remove(object, &mut report).await;
     }
+    let started = Instant::now();
     for object in own {
-        if paths.until_gone(object).await.is_err()
+        let patience = patience.saturating_sub(started.elapsed());
+        if paths.until_gone(object, patience).await.is_err()
             && let Err(error) = paths.release(object).await
         {
             report.failed.push(format!("{}: {error}", object.place()));
@@ -45,9 +55,9 @@ pub async fn remove_own_kinds(cluster: &CurrentCluster, created: &[CreatedObject
     report
 }
 
-/// Removes the other objects, then the namespaces and the CRDs that nobody else uses. Fails if it cannot be seen what
-/// others use; these then stay.
-pub async fn remove_rest(cluster: &CurrentCluster, created: &[CreatedObject]) -> Result<RemovalReport> {
+/// Removes the other objects, then the namespaces and the CRDs that nobody else uses. What others use cannot always be
+/// seen; the namespace or the CRDs then stay, and the rest is removed.
+pub async fn remove_rest(cluster: &CurrentCluster, created: &[CreatedObject]) -> RemovalReport {
     let mut paths = Paths::new(cluster);
     let mut report = RemovalReport::default();
     let (mut namespaces, mut definitions, mut gone) = (Vec::new(), Vec::new(), Vec::new());
@@ -64,30 +74,38 @@ pub async fn remove_rest(cluster: &CurrentCluster, created: &[CreatedObject]) ->
     // The namespaces before the CRDs: what is in a namespace can only be listed as long as every kind exists.
     for object in namespaces {
         let what = format!("a list of what is in namespace {}", object.name);
-        let others = until(&what, PATIENCE, || others(cluster, &object.name, created)).await?;
-        if others.is_empty() {
-            paths.remove(object, &mut report).await;
-            gone.push(object);
-        } else {
-            let because = listed(&others);
-            report
-                .left
-                .push(format!("namespace {}, because of {because}", object.name));
+        match until(&what, LISTED_WITHIN, || others(cluster, &object.name, created)).await {
+            Ok((others, unknown)) if others.is_empty() => {
+                report.unknown.extend(unknown);
+                paths.remove(object, &mut report).await;
+                gone.push(object);
+            }
+            Ok((others, unknown)) => {
+                report.unknown.extend(unknown);
+                let because = listed(&others);
+                report
+                    .left
+                    .push(format!("namespace {}, because of {because}", object.name));
+            }
+            Err(error) => report
+                .failed
+                .push(format!("namespace {} stays: {error}", object.name)),
         }
     }
     paths.all_gone(&gone, &mut report).await;
-    let users = users(cluster, &definitions).await?;
-    if users.is_empty() {
-        for object in &definitions {
-            paths.remove(object, &mut report).await;
+    match users(cluster, &definitions).await {
+        Ok(users) if users.is_empty() => {
+            for object in &definitions {
+                paths.remove(object, &mut report).await;
+            }
+            paths.all_gone(&definitions, &mut report).await;
         }
-        paths.all_gone(&definitions, &mut report).await;
-    } else {
-        report
+        Ok(users) => report
             .left
-            .push(format!("the CRDs, because of {}", listed(&users)));
+            .push(format!("the CRDs, because of {}", listed(&users))),
+        Err(error) => report.failed.push(format!("the CRDs stay: {error}")),
     }
-    Ok(report)
+    report
 }
 
 fn is_own_kind(object: &CreatedObject) -> bool {
@@ -131,21 +149,18 @@ async fn users(cluster: &CurrentCluster, definitions: &[&CreatedObject]) -> Resu
     }
 }
 
-/// Returns what is in a namespace and neither the demo's nor made by the cluster itself.
-async fn others(cluster: &CurrentCluster, namespace: &str, created: &[CreatedObject]) -> Result<Vec<String>> {
-    let kinds = [
-        "api-resources",
-        "--namespaced",
-        "--verbs=list,delete",
-        "-o",
-        "name",
-    ];
-    let kinds = cluster.kubectl(&kinds).await?;
-    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
-    let kinds = kinds.join(",");
-    let list = ["get", &kinds, "-n", namespace, "--ignore-not-found", "-o", "json"];
-    let found = objects(&cluster.kubectl(&list).await?)?;
-    Ok(strangers(&found, created))
+/// Returns what is in a namespace and neither the demo's nor made by the cluster itself, and the API groups whose
+/// objects were not seen. Fails if the API server knows a kind and cannot list it.
+async fn others(
+    cluster: &CurrentCluster,
+    namespace: &str,
+    created: &[CreatedObject],
+) -> Result<(Vec<String>, Vec<String>)> {
+    let listing = listing::list(cluster, &["--namespaced"], &["-n", namespace]).await?;
+    if let Some(failed) = listing.failed.first() {
+        return Err(HarnessError::Surprise(failed.clone()));
+    }
+    Ok((strangers(&listing.objects, created), listing.unknown))
 }
 
 fn listed(places: &[String]) -> String {
@@ -253,10 +268,12 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Waits until all objects are gone.
+    /// Waits until all objects are gone, with one time limit for all.
     async fn all_gone(&mut self, objects: &[&CreatedObject], report: &mut RemovalReport) {
+        let started = Instant::now();
         for object in objects {
-            if let Err(error) = self.until_gone(object).await {
+            let patience = PATIENCE.saturating_sub(started.elapsed());
+            if let Err(error) = self.until_gone(object, patience).await {
                 report.failed.push(format!("{}: {error}", object.place()));
             }
         }
@@ -281,17 +298,17 @@ impl<'a> Paths<'a> {
             &patch,
         ];
         self.cluster.kubectl(&args).await?;
-        self.until_gone(object).await
+        self.until_gone(object, PATIENCE).await
     }
 
-    async fn until_gone(&mut self, object: &CreatedObject) -> Result<()> {
+    async fn until_gone(&mut self, object: &CreatedObject, patience: Duration) -> Result<()> {
         let path = match self.of(object).await {
             // Its CRD is gone.
             Err(HarnessError::Command { output, .. }) if output.contains("(NotFound)") => return Ok(()),
             other => other?,
         };
         let what = format!("{} to be gone", object.place());
-        until(&what, PATIENCE, || async {
+        until(&what, patience, || async {
             match self.cluster.kubectl(&["get", "--raw", &path.url]).await {
                 Err(HarnessError::Command { output, .. }) if output.contains("(NotFound)") => Ok(()),
                 Ok(text) if !text.contains(&object.uid) => Ok(()),

@@ -19,7 +19,7 @@ use crate::operator::Operator;
 use crate::process::describe;
 use show::Show;
 use stage::{BUCKET, Stage, unexpected};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The demo's options.
 #[derive(Clone, Debug)]
@@ -39,12 +39,14 @@ pub struct CurrentContext {
     pub kubeconfig: Option<PathBuf>,
     /// The name of the context as the user typed it out, which allows one that is not a local cluster's.
     pub typed: Option<String>,
+    /// The mark of an earlier demo, whose objects are removed instead of a new demo.
+    pub remove: Option<String>,
 }
 
 /// Runs the demo. Fails at the first unexpected result.
 pub async fn run(options: DemoOptions) -> Result<()> {
     let show = Show::new();
-    let Some(CurrentContext { kubeconfig, typed }) = options.current else {
+    let Some(current) = options.current else {
         show.step("Starting an emulated cloud with two accounts and a Kubernetes API server without nodes.");
         let mut stage = Stage::start(show, options.operator, None).await?;
         play(&mut stage, options.keep).await?;
@@ -54,16 +56,28 @@ pub async fn run(options: DemoOptions) -> Result<()> {
         stop_operator(&stage.show, stage.operator.take()).await?;
         return finish(stage).await;
     };
+    let CurrentContext {
+        kubeconfig,
+        typed,
+        remove,
+    } = current;
     let current = CurrentCluster::open(kubeconfig.as_deref(), typed.as_deref()).await?;
+    if let Some(mark) = remove {
+        show.step(&format!(
+            "Removing from the cluster what the demo {mark} created."
+        ));
+        return removal::remove_marked(&show, &current.with_mark(&mark)?).await;
+    }
     show.step(
         "Starting an emulated cloud with two accounts, for the Kubernetes cluster of the current context.",
     );
     let mut stage = Stage::start(show, options.operator, Some(current)).await?;
+    let mut ends = Ends::listen()?;
     let played = tokio::select! {
         // With --keep, both end by Ctrl-C.
         biased;
         played = play(&mut stage, options.keep) => played,
-        interrupted = interrupted() => interrupted,
+        () = ends.received() => Err(HarnessError::Interrupted),
     };
     if let Err(error) = &played {
         stage.show.line(&format!("  error: {error}"));
@@ -71,20 +85,35 @@ pub async fn run(options: DemoOptions) -> Result<()> {
     stage
         .show
         .step("Removing from the cluster what the demo created, and stopping the operator and the emulator.");
-    removal::remove(&mut stage).await?;
+    let removed = removal::remove(&mut stage).await;
     finish(stage).await?;
-    played
+    removed.and(played)
 }
 
-/// Returns when the user or the system ends the demo.
-async fn interrupted() -> Result<()> {
-    let doing = || HarnessError::io("waiting for the end of the demo");
-    let mut ended = signal(SignalKind::terminate()).map_err(doing())?;
-    tokio::select! {
-        typed = tokio::signal::ctrl_c() => typed.map_err(doing())?,
-        _ = ended.recv() => (),
+/// The signals with which the user, the terminal or the system ends the demo. None of them ends the process any more.
+struct Ends([Signal; 4]);
+
+impl Ends {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(HarnessError::io("waiting for the end of the demo"));
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::quit())?,
+            listen(SignalKind::hangup())?,
+            listen(SignalKind::terminate())?,
+        ]))
     }
-    Err(HarnessError::Interrupted)
+
+    /// Returns when one of them is received.
+    async fn received(&mut self) {
+        let Self([interrupt, quit, hangup, terminate]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = quit.recv() => (),
+            _ = hangup.recv() => (),
+            _ = terminate.recv() => (),
+        }
+    }
 }
 
 /// Plays all steps.

@@ -1,6 +1,7 @@
 //! The demo's output: one line per step, the commands a user would type with their output, and a line before and after
 //! every wait. All output is recorded, so that the last step can search it for secrets.
 
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,8 @@ impl Show {
 
     /// Prints a line and records it.
     pub(super) fn line(&self, text: &str) {
-        println!("{text}");
+        // The terminal may be closed, which must not end a demo that still has to remove what it created.
+        let _closed = writeln!(std::io::stdout(), "{text}");
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.push_str(text);
         shown.push('\n');

@@ -60,8 +60,9 @@ impl Stage {
             let namespaces: Vec<&str> = [SYSTEM].into_iter().chain(TENANTS).collect();
             guards::refuse_occupied(&current, &namespaces).await?;
             show.line(&format!(
-                "  the cluster of context {} has no imm-operator",
-                current.context()
+                "  the cluster of context {} has no imm-operator; the demo's mark there is {}",
+                current.context(),
+                current.mark()
             ));
             Cluster::Current(current)
         } else {

@@ -30,8 +30,11 @@ fn make_demo_refuses_unknown_clusters_before_anything_is_built() {
             "{said}"
         );
     }
-    let (done, _, said) = make(&["CONTEXT=prod"]);
-    assert!(!done && said.contains("CONTEXT is for CLUSTER=current"), "{said}");
+    for variable in ["CONTEXT", "REMOVE"] {
+        let (done, _, said) = make(&[&format!("{variable}=a")]);
+        let expected = format!("{variable} is for CLUSTER=current");
+        assert!(!done && said.contains(&expected), "{said}");
+    }
 
     let (_, plain, _) = make(&[]);
     assert!(
@@ -46,7 +49,9 @@ fn make_demo_refuses_unknown_clusters_before_anything_is_built() {
     assert!(!local.contains("--context"), "{local}");
     let (_, typed, _) = make(&["CLUSTER=current", "CONTEXT=prod"]);
     assert!(
-        typed.contains(r#"--cluster current --context "$CONTEXT""#),
+        typed.contains(r#"--cluster current --context "$CONTEXT""#) && !typed.contains("--remove"),
         "{typed}"
     );
+    let (_, remove, _) = make(&["CLUSTER=current", "REMOVE=imm-demo-a"]);
+    assert!(remove.contains(r#"--remove "$REMOVE""#), "{remove}");
 }
