@@ -21,20 +21,8 @@ pub async fn refuse_occupied(cluster: &CurrentCluster, namespaces: &[&str]) -> R
             &format!("{found} exists, so that grants and jobs of others may"),
         );
     }
-    let listed = cluster.helm(&["list", "--all-namespaces", "-o", "json"]).await?;
-    let listed: Vec<Value> = serde_json::from_str(listed.trim()).unwrap_or_default();
-    let text = |release: &Value, key| {
-        release
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    if let Some(release) = listed
-        .iter()
-        .find(|one| text(one, "chart").starts_with("imm-operator-"))
-    {
-        let (name, namespace) = (text(release, "name"), text(release, "namespace"));
+    let listed = ["list", "--all-namespaces", "--max", "0", "-o", "json"];
+    if let Some((name, namespace)) = release_of_chart(&cluster.helm(&listed).await?)? {
         return refused(
             cluster,
             &format!("the release {name} in namespace {namespace} exists"),
@@ -85,6 +73,26 @@ pub async fn refuse_occupied(cluster: &CurrentCluster, namespaces: &[&str]) -> R
     }
 }
 
+/// Returns name and namespace of a release of the operator's chart, in what Helm lists. Fails if that cannot be read.
+fn release_of_chart(listed: &str) -> Result<Option<(String, String)>> {
+    let listed: Vec<Value> = serde_json::from_str(listed.trim())
+        .map_err(|error| HarnessError::Surprise(format!("reading what `helm list` prints: {error}")))?;
+    let text = |release: &Value, key| release.get(key).and_then(Value::as_str).map(str::to_owned);
+    for release in &listed {
+        let (chart, name) = (text(release, "chart"), text(release, "name"));
+        let namespace = text(release, "namespace");
+        let (Some(chart), Some(name), Some(namespace)) = (chart, name, namespace) else {
+            return Err(HarnessError::Surprise(format!(
+                "`helm list` prints a release without chart, name or namespace: {release}"
+            )));
+        };
+        if chart.starts_with("imm-operator-") {
+            return Ok(Some((name, namespace)));
+        }
+    }
+    Ok(None)
+}
+
 async fn lines(cluster: &CurrentCluster, args: &[&str]) -> Result<Vec<String>> {
     Ok(cluster.kubectl(args).await?.lines().map(str::to_owned).collect())
 }
@@ -105,4 +113,23 @@ fn refused(cluster: &CurrentCluster, why: &str) -> Result<()> {
         "{why}: choose another cluster than that of context {}, remove it if nobody needs it, or run `make demo` without CLUSTER",
         cluster.context()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release_of_chart;
+
+    #[test]
+    fn what_helm_lists_is_read_or_refused() {
+        let listed = |chart: &str| format!(r#"[{{"name":"n","namespace":"s","chart":"{chart}"}}]"#);
+        assert_eq!(release_of_chart("[]\n").unwrap(), None);
+        assert_eq!(release_of_chart(&listed("imm-1.0.0")).unwrap(), None);
+        assert_eq!(
+            release_of_chart(&listed("imm-operator-0.1.0")).unwrap(),
+            Some(("n".to_owned(), "s".to_owned()))
+        );
+        for unreadable in ["", "null", "{}", "NAME NAMESPACE", "[1]", r#"[{"name":"n"}]"#] {
+            assert!(release_of_chart(unreadable).is_err(), "{unreadable}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod whole;
 use std::path::{Path, PathBuf};
 
 use imm_harness::current::CurrentCluster;
-use imm_harness::environment::checkout;
+use imm_harness::environment::{checkout, tools_folder};
 use imm_harness::{ControlPlane, Options};
 use serde_json::{Value, json};
 
@@ -48,6 +48,23 @@ async fn cluster(plane: &ControlPlane) -> CurrentCluster {
 
 fn sample(name: &str) -> PathBuf {
     checkout().join("deploy/samples").join(name)
+}
+
+/// Makes a folder of tools in which one begins with a script of its own, before it is the real one.
+fn tools_with(folder: &Path, name: &str, script: &str) -> PathBuf {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (real, tools) = (tools_folder().unwrap(), folder.join(format!("tools-{name}")));
+    std::fs::create_dir(&tools).unwrap();
+    for tool in ["kubectl", "helm4"] {
+        if tool != name {
+            symlink(real.join(tool), tools.join(tool)).unwrap();
+        }
+    }
+    let (path, real) = (tools.join(name), real.join(name));
+    let real = real.display();
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec {real} \"$@\"\n")).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    tools
 }
 
 /// Makes an API group that nothing serves.

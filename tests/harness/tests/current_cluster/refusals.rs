@@ -1,11 +1,13 @@
 //! Which clusters are refused, before anything is written to them.
 
+use std::process::Command;
+
 use imm_harness::current::{CurrentCluster, created, guards};
 use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, HarnessError, Helm, Options, Result};
 use serde_json::json;
 
-use super::{break_an_api, cluster, renamed};
+use super::{HARNESS, break_an_api, cluster, renamed, tools_with};
 
 const NAMESPACES: [&str; 3] = ["imm-system", "media", "analytics"];
 
@@ -146,5 +148,24 @@ async fn a_cluster_is_refused_if_not_every_kind_can_be_listed() {
         refused.contains("metrics.k8s.io/v1beta1") && refused.contains("kind-demo"),
         "{refused}"
     );
+    plane.stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_release_is_found_among_any_number_of_others() {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    let path = renamed(plane.folder(), plane.kubeconfig(), "kind-demo");
+    // By default, Helm lists the first 256 releases only.
+    let helm = r#"
+case "$* " in
+  "list "*"--max 0 "*) echo '[{"name": "z", "namespace": "last", "chart": "imm-operator-0.1.0"}]'; exit ;;
+  "list "*) echo '[]'; exit ;;
+esac"#;
+    let mut demo = Command::new(HARNESS);
+    demo.args(["demo", "--cluster", "current"])
+        .env("KUBECONFIG", &path)
+        .env("TOOLS_DIR", tools_with(plane.folder(), "helm4", helm));
+    let said = String::from_utf8(demo.output().unwrap().stderr).unwrap();
+    assert!(said.contains("the release z in namespace last exists"), "{said}");
     plane.stop().unwrap();
 }
