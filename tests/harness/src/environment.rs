@@ -1,6 +1,7 @@
 //! The only module of the harness that reads environment variables and the location of the checkout. All other modules
 //! take folders as arguments.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{HarnessError, Result};
@@ -33,6 +34,14 @@ pub fn cargo_home() -> Result<PathBuf> {
     read("CARGO_HOME")
         .or_else(|| read("HOME").map(|home| home.join(".cargo")))
         .ok_or(HarnessError::NoCacheFolder)
+}
+
+/// Returns the names of the set variables that begin with `beginning`.
+pub(crate) fn names(beginning: &str) -> Vec<OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(beginning.as_bytes()))
+        .collect()
 }
 
 #[expect(

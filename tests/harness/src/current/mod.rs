@@ -42,6 +42,8 @@ impl CurrentCluster {
     pub async fn open(kubeconfig: Option<&Path>, typed: Option<&str>) -> Result<Self> {
         let view = async |more: &[&str]| {
             let mut kubectl = Command::new(Tool::Kubectl.path()?);
+            let (name, value) = clients::NO_PREFERENCES;
+            kubectl.env(name, value);
             if let Some(path) = kubeconfig {
                 kubectl.env("KUBECONFIG", path);
             }

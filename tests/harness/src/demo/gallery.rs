@@ -5,6 +5,7 @@ use std::process::Command;
 use super::stage::{PATIENCE, Stage, unexpected};
 use super::steps::reason_is;
 use crate::error::{HarnessError, Result};
+use crate::plane::clients;
 use crate::process::Process;
 use crate::tools::Tool;
 
@@ -19,7 +20,11 @@ pub(super) async fn gallery(stage: &Stage) -> Result<()> {
     stage.create("gallery.yaml").await?;
     let log = stage.cluster.folder().join("watch.log");
     let mut watch = Command::new(Tool::Kubectl.path()?);
-    watch.args(WATCH).env("KUBECONFIG", stage.cluster.kubeconfig());
+    let (name, value) = clients::NO_PREFERENCES;
+    watch
+        .args(WATCH)
+        .env("KUBECONFIG", stage.cluster.kubeconfig())
+        .env(name, value);
     let watch = Process::spawn("kubectl get -w", &mut watch, &log)?;
     stage
         .show

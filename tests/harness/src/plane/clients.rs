@@ -1,5 +1,6 @@
 //! The command-line clients of one control plane: its kubeconfig, and caches in its folder. kubectl caches discovery
-//! data by address, and a later control plane may get the same address.
+//! data by address, and a later control plane may get the same address. What the user has set for clients of other
+//! clusters does not apply.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,13 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::environment;
 use crate::error::{HarnessError, Result, last_lines};
 use crate::process::describe;
 use crate::tools::Tool;
+
+/// Turns off the user's preferences for kubectl, which change the flags of commands.
+pub(crate) const NO_PREFERENCES: (&str, &str) = ("KUBERC", "off");
 
 /// The major version of Helm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +45,15 @@ pub(crate) fn command(tool: Tool, kubeconfig: &Path, folder: &Path) -> Result<Co
         ("HELM_CONFIG_HOME", folder.join("helm-config")),
         ("HELM_DATA_HOME", folder.join("helm-data")),
     ];
+    // Helm's variables can name another cluster, user, namespace or place of the releases.
+    for name in environment::names("HELM_") {
+        command.env_remove(name);
+    }
     command
         .env("KUBECONFIG", kubeconfig)
         .envs(caches)
+        .env("HELM_DRIVER", "secret")
+        .env(NO_PREFERENCES.0, NO_PREFERENCES.1)
         .kill_on_drop(true);
     Ok(command)
 }

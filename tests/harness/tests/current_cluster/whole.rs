@@ -46,15 +46,25 @@ async fn everything(plane: &ControlPlane) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the demo on the user's cluster.
+/// Returns the demo on the user's cluster, in a shell whose variables and files are for other clusters and commands.
 fn demo(kubeconfig: &Path) -> Command {
     assert!(
         Path::new(HARNESS).with_file_name("imm-operator").is_file(),
         "the operator is missing: run `cargo build`"
     );
+    let preferences = kubeconfig.with_file_name("kuberc");
+    let asking = "apiVersion: kubectl.config.k8s.io/v1beta1\nkind: Preference\ndefaults:\n- command: delete\n  \
+        options: [{name: interactive, default: \"true\"}]\n";
+    std::fs::write(&preferences, asking).unwrap();
     let mut demo = Command::new(HARNESS);
     demo.args(["demo", "--cluster", "current"])
         .env("KUBECONFIG", kubeconfig)
+        .env("KUBERC", preferences)
+        .env("HELM_DRIVER", "configmap")
+        .env("HELM_NAMESPACE", "default")
+        .env("HELM_KUBECONTEXT", "another")
+        .env("HELM_KUBEAPISERVER", "https://127.0.0.1:1")
+        .env("HELM_KUBETOKEN", "of-another-cluster")
         .stdin(Stdio::null());
     demo
 }
