@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use imm_harness::current::{CurrentCluster, created, guards};
-use imm_harness::environment::checkout;
+use imm_harness::environment::{checkout, tools_folder};
 use imm_harness::{ControlPlane, HarnessError, Helm, Options, Result};
 use serde_json::json;
 
@@ -37,6 +37,37 @@ async fn a_context_is_refused_before_anything_is_sent_to_its_cluster() {
     assert!(refusal(open("kind-dev", Some("kind-kind")).await).contains("CONTEXT=kind-dev"));
     open("prod", Some("prod")).await.unwrap();
     open("kind-dev", None).await.unwrap();
+
+    // The check before anything is compiled says the same.
+    let path = [tools_folder().unwrap(), "/usr/bin".into(), "/bin".into()];
+    let path = std::env::join_paths(path).unwrap();
+    for name in [
+        "",
+        "prod",
+        "kind",
+        "kind-",
+        "kind-dev",
+        "my-kind-prod",
+        "minikube",
+        "minikube-prod",
+        "docker-desktop",
+        "docker-desktop2",
+        "K3D-dev",
+        "k3d-dev",
+    ] {
+        for typed in [None, Some(name), Some("kind-kind")] {
+            let typed = typed.filter(|typed| !typed.is_empty());
+            let kubeconfig = renamed(folder.path(), &unreachable, name);
+            let mut check = Command::new(checkout().join("tests/harness/context.sh"));
+            check.args(typed).env("KUBECONFIG", kubeconfig).env("PATH", &path);
+            let checked = check.output().unwrap();
+            let said = String::from_utf8(checked.stderr).unwrap();
+            match open(name, typed).await {
+                Ok(()) => assert!(checked.status.success() && said.is_empty(), "{name}: {said}"),
+                Err(error) => assert_eq!(said, format!("error: {error}\n")),
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use imm_harness::environment::checkout;
 
-use super::machine::text;
+use super::machine::{Machine, text};
 
 #[test]
 fn make_demo_refuses_unknown_clusters_before_anything_is_built() {
@@ -54,4 +54,37 @@ fn make_demo_refuses_unknown_clusters_before_anything_is_built() {
     );
     let (_, remove, _) = make(&["CLUSTER=current", "REMOVE=imm-demo-a"]);
     assert!(remove.contains(r#"--remove "$REMOVE""#), "{remove}");
+}
+
+#[test]
+fn make_demo_refuses_a_wrong_context_before_anything_is_built() {
+    let machine = Machine::new();
+    let make = |args: &[&str]| {
+        let mut make = Command::new("/usr/bin/make");
+        make.args(["--no-print-directory", "demo", "CLUSTER=current"])
+            .args(args)
+            .current_dir(checkout());
+        make.env_clear()
+            .env("PATH", machine.at("path"))
+            .env("XDG_CACHE_HOME", machine.at("cache"));
+        let output = make.output().unwrap();
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let builds = "cargo is missing";
+    // The machine has no kubectl that could say more.
+    assert!(make(&[]).contains(builds));
+    machine.program("path", "kubectl", "exit 1");
+    assert!(make(&[]).contains(builds));
+    machine.program("path", "kubectl", "echo prod");
+    for args in [&[][..], &["CONTEXT=kind-kind"]] {
+        let said = make(args);
+        assert!(
+            said.contains("type CONTEXT=prod") && !said.contains(builds),
+            "{said}"
+        );
+    }
+    assert!(make(&["CONTEXT=prod"]).contains(builds));
+    machine.program("path", "kubectl", "echo kind-kind");
+    assert!(make(&[]).contains(builds));
 }
