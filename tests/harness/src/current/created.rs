@@ -157,6 +157,22 @@ async fn created_by_mark(cluster: &CurrentCluster, what: &[&str]) -> Result<Vec<
         .collect())
 }
 
+/// Fails if an object of a manifest is not the one that the demo created, whatever has its name now.
+pub async fn must_be_own(cluster: &CurrentCluster, manifest: &Path, created: &[CreatedObject]) -> Result<()> {
+    let path = manifest.display().to_string();
+    let found = cluster.kubectl(&["get", "-f", &path, "-o", "json"]).await?;
+    let found = objects(&found)?;
+    let mut found = found.iter().filter_map(CreatedObject::of);
+    found
+        .find(|object| !created.contains(object))
+        .map_or(Ok(()), |other| {
+            Err(HarnessError::Surprise(format!(
+                "{} is not the one that the demo created: somebody replaced it, and it stays as it is",
+                other.place()
+            )))
+        })
+}
+
 /// Returns the names of those who have written an object.
 fn managers(object: &Value) -> impl Iterator<Item = &str> {
     let entries = object

@@ -147,6 +147,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Fails if an object of a sample manifest is not the one that the demo created in the user's cluster.
+    pub(super) async fn must_be_own(&self, name: &str) -> Result<()> {
+        match self.cluster.current() {
+            None => Ok(()),
+            Some(cluster) => created::must_be_own(cluster, &sample(name), &self.created()).await,
+        }
+    }
+
     fn note(&self, line: &str, made: Vec<CreatedObject>) {
         let shown: Vec<String> = made
             .iter()

@@ -224,6 +224,7 @@ pub(super) async fn overview(stage: &Stage) -> Result<()> {
 pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
     let writes = stage.calls("PutBucketPolicy").len();
     for sample in SAMPLES {
+        stage.must_be_own(sample).await?;
         let answer = stage.apply(sample).await?;
         let changed = answer.lines().find(|line| !line.ends_with("unchanged"));
         // kubectl prints "configured" for every Secret with stringData, because the server converts it to data.
@@ -267,6 +268,7 @@ pub(super) async fn apply_again(stage: &Stage) -> Result<()> {
 /// Deletes the grant and checks that the original policy is restored.
 pub(super) async fn delete(stage: &Stage, before: &str) -> Result<()> {
     let [kind, namespace, name] = GRANT;
+    stage.must_be_own("grant.yaml").await?;
     stage
         .show
         .line("  waiting for the grant to remove its statement (at most 60 s) ...");

@@ -90,6 +90,12 @@ async fn what_somebody_else_made_stays() {
             < 7
     );
 
+    // What somebody has replaced is noticed before the demo would change it.
+    for (name, own) in [("keys.yaml", false), ("job.yaml", true), ("grant.yaml", true)] {
+        let checked = created::must_be_own(&cluster, &sample(name), &mine).await;
+        assert_eq!(checked.is_ok(), own, "{name}: {checked:?}");
+    }
+
     let own = remove_own_kinds(&cluster, &mine, PATIENCE).await;
     assert_eq!((own.removed, own.failed.len()), (2, 0), "{own:?}");
     let rest = remove_rest(&cluster, &mine).await;

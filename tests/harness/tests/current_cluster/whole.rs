@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use imm_harness::{ControlPlane, until};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use super::{HARNESS, plane};
+use super::{HARNESS, plane, tools_with};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -183,5 +183,32 @@ async fn what_a_killed_demo_left_is_removed_by_its_mark() {
         "{said}"
     );
     assert_eq!(everything(&plane).await, before, "{said}");
+    plane.stop().unwrap();
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_during_the_demo_is_not_changed() {
+    let (plane, path) = plane().await;
+    // When the demo lists everything, somebody replaces one of its objects.
+    let real = imm_harness::environment::tools_folder().unwrap().join("kubectl");
+    let replace = format!(
+        r#"
+case "$*" in
+  "get imm -A -o wide")
+    {0} delete role read-cloud-keys -n analytics >/dev/null
+    {0} create role read-cloud-keys -n analytics --verb=get --resource=pods >/dev/null ;;
+esac"#,
+        real.display()
+    );
+    let tools: PathBuf = tools_with(plane.folder(), "kubectl", &replace);
+    let output = demo(&path).env("TOOLS_DIR", tools).output().unwrap();
+    let said = text(&output);
+    let expected = "Role read-cloud-keys in namespace analytics is not the one that the demo created";
+    assert!(!output.status.success() && said.contains(expected), "{said}");
+    let left = "left: namespace analytics, because of Role read-cloud-keys in namespace analytics";
+    assert!(said.contains(left), "{said}");
+    let role = ["get", "role", "read-cloud-keys", "-n", "analytics", "-o", "json"];
+    let role: Value = serde_json::from_str(&plane.kubectl(&role).await.unwrap()).unwrap();
+    assert_eq!(role["rules"][0]["resources"][0], "pods");
     plane.stop().unwrap();
 }
