@@ -2,6 +2,7 @@
 //! the operator under test. Everything listens on loopback ports chosen by the system, uses a temporary folder of its
 //! own, and ends with the process that started it.
 
+pub mod cargo_program;
 pub mod chart_files;
 pub mod current;
 pub mod demo;

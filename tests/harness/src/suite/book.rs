@@ -7,15 +7,13 @@ use std::path::{Component, Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::install_cargo;
 use super::site::Site;
 use super::stage::Stage;
+use crate::cargo_program::MDBOOK;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
 use crate::tools::can_start;
 
-/// The mdBook version, compiled once and cached.
-const MDBOOK: &str = "0.5.4";
 /// The folder of the built book.
 const BOOK: &str = "target/book";
 /// The word to search for: a reason, with a section of its own.
@@ -25,13 +23,7 @@ const PAGES: usize = 50;
 
 /// Builds the book, and follows every link from one of its pages to another.
 pub(super) async fn book(stage: &mut Stage<'_>) -> Result<()> {
-    let mdbook = install_cargo(
-        stage,
-        "mdbook",
-        MDBOOK,
-        &["--no-default-features", "--features", "search"],
-    )
-    .await?;
+    let mdbook = stage.installed(MDBOOK).await?;
     let script = "\"$0\" build \"$1\" --dest-dir \"$2\" 2>&1";
     let folder = stage.root().join(BOOK);
     let places = [mdbook, stage.root().join("docs"), folder.clone()].map(|path| path.display().to_string());

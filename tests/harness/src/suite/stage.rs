@@ -2,7 +2,7 @@
 //! counts from it.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::counts::Counts;
 use crate::CANARY;
+use crate::cargo_program::CargoProgram;
 use crate::error::{HarnessError, Result};
 use crate::process::describe;
 use crate::tools::can_start;
@@ -29,12 +30,15 @@ pub(super) struct Outcome {
     pub(super) seconds: u64,
     /// The stage's test counts.
     pub(super) counts: Counts,
+    /// What the stage could not check on this machine.
+    pub(super) gaps: Vec<String>,
 }
 
 /// A running stage, with the checkout and the counts so far.
 pub(super) struct Stage<'a> {
     root: &'a Path,
     counts: Vec<Counts>,
+    gaps: Vec<String>,
 }
 
 impl<'a> Stage<'a> {
@@ -48,6 +52,7 @@ impl<'a> Stage<'a> {
         let mut stage = Stage {
             root,
             counts: Vec::new(),
+            gaps: Vec::new(),
         };
         let ended = work(&mut stage).await;
         if let Err(error) = &ended {
@@ -63,6 +68,7 @@ impl<'a> Stage<'a> {
             name,
             seconds,
             counts,
+            gaps: stage.gaps,
         }
     }
 
@@ -82,6 +88,12 @@ impl<'a> Stage<'a> {
             Err(reason) => println!("FAIL {what}: {reason}"),
         }
         self.counts.push(Counts { passed, failed });
+    }
+
+    /// Prints what this machine cannot check. It is no failure, and is printed once more at the end.
+    pub(super) fn gap(&mut self, what: &str) {
+        println!("NOT CHECKED: {what}");
+        self.gaps.push(what.to_owned());
     }
 
     /// Runs a command in the checkout. Fails if the command fails.
@@ -115,6 +127,14 @@ impl<'a> Stage<'a> {
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(missing);
         self.prepared(command).await
+    }
+
+    /// Compiles a program of crates.io, once for its version, and returns its path.
+    pub(super) async fn installed(&mut self, program: CargoProgram) -> Result<PathBuf> {
+        if let Some(install) = program.missing()? {
+            self.prepared(install).await?;
+        }
+        program.path()
     }
 
     /// Runs prepared commands in parallel with interleaved output and waits for all. Fails if one of them fails, or if
