@@ -7,7 +7,8 @@ use crate::error::{HarnessError, Result};
 /// unreleased changes is used if the version has none.
 ///
 /// # Errors
-/// There is no such section, or it is empty.
+/// There is no such section, or it is empty. Or, without `or_unreleased`, there are unreleased changes too: the notes
+/// would lack them.
 pub fn section(changelog: &str, version: &str, or_unreleased: bool) -> Result<String> {
     let find = |name: &str| {
         let start = format!("## [{name}]");
@@ -19,6 +20,12 @@ pub fn section(changelog: &str, version: &str, or_unreleased: bool) -> Result<St
         let text = text.trim();
         (!text.is_empty()).then(|| format!("{text}\n"))
     };
+    if !or_unreleased && find("Unreleased").is_some() {
+        let text = format!(
+            "CHANGELOG.md has text below `## [Unreleased]`: move it below `## [{version}]` before you release"
+        );
+        return Err(HarnessError::Surprise(text));
+    }
     let found = find(version).or_else(|| or_unreleased.then(|| find("Unreleased")).flatten());
     found.ok_or_else(|| {
         HarnessError::Surprise(format!(
@@ -27,8 +34,8 @@ pub fn section(changelog: &str, version: &str, or_unreleased: bool) -> Result<St
     })
 }
 
-/// Returns a text of the repository with links that work outside it: those to files and headings get the address of the
-/// version.
+/// Returns a text of the repository with links that work outside it: those to files and headings get the address of
+/// the version.
 pub fn with_absolute_links(text: &str, version: &str) -> String {
     let base = format!("{REPOSITORY}/blob/v{version}/");
     let mut parts = text.split("](");
@@ -96,10 +103,6 @@ mod tests {
 
 ## [Unreleased]
 
-### Added
-
-- Something new.
-
 ## [0.2.0] - 2026-11-20
 
 ### Fixed
@@ -124,9 +127,14 @@ First version.
 
     #[test]
     fn only_a_dry_run_takes_unreleased_changes() {
-        let notes = section(CHANGELOG, "0.3.0", true).unwrap();
+        let heading = "## [Unreleased]\n";
+        let more = CHANGELOG.replace(heading, &format!("{heading}\n### Added\n\n- Something new.\n"));
+        let notes = section(&more, "0.3.0", true).unwrap();
         assert_eq!(notes, "### Added\n\n- Something new.\n");
-        assert_eq!(section(CHANGELOG, "0.1.0", true).unwrap(), "First version.\n");
+        assert_eq!(section(&more, "0.1.0", true).unwrap(), "First version.\n");
+        // The notes of a release would lack them.
+        let refused = section(&more, "0.2.0", false).unwrap_err().to_string();
+        assert!(refused.contains("below `## [Unreleased]`"), "{refused}");
         assert!(section("## [Unreleased]\n\n## [0.1.0]\n", "0.1.0", true).is_err());
     }
 
