@@ -24,8 +24,8 @@ const ON_FLOOR: [&str; 8] = [
     "credentials",
     "leader",
 ];
-/// The version before this one: until there is a release, the last commit before the chart was reworked.
-const EARLIER: &str = "224e41d8e849d5df6bf81e88696651c11d9be580";
+/// The version before the first release: the last commit before the chart was reworked.
+const BEFORE_RELEASES: &str = "224e41d8e849d5df6bf81e88696651c11d9be580";
 
 /// Runs tests on a control plane of the oldest version of Kubernetes.
 pub(super) async fn floor(stage: &mut Stage<'_>) -> Result<()> {
@@ -102,7 +102,8 @@ pub(super) async fn upgrade(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Returns the sources of the version before, with its program in them.
 async fn earlier(stage: &mut Stage<'_>) -> Result<PathBuf> {
-    let folder = cache_folder()?.join(format!("earlier-{EARLIER}"));
+    let commit = earlier_commit(stage.root()).await?;
+    let folder = cache_folder()?.join(format!("earlier-{commit}"));
     let sources = folder.join("sources");
     let program = sources.join("imm-operator");
     if program.is_file() {
@@ -113,7 +114,7 @@ async fn earlier(stage: &mut Stage<'_>) -> Result<PathBuf> {
     let archive = folder.join("sources.tar");
     // A clone without history does not have the commit: then git says so, and the stage fails.
     let mut git = Command::new("git");
-    git.args(["archive", EARLIER, "--output"]).arg(&archive);
+    git.args(["archive", &commit, "--output"]).arg(&archive);
     stage.prepared(git).await?;
     let mut tar = Command::new("tar");
     tar.arg("-xf").arg(&archive).arg("-C").arg(&sources);
@@ -126,6 +127,41 @@ async fn earlier(stage: &mut Stage<'_>) -> Result<PathBuf> {
     std::fs::copy(target.join("debug/imm-operator"), &program)
         .map_err(HarnessError::io("copying the program of the version before"))?;
     Ok(sources)
+}
+
+/// Returns the commit of the newest release before this version. Tags of this commit and of later ones are no earlier
+/// release.
+async fn earlier_commit(root: &Path) -> Result<String> {
+    let git = || {
+        let mut git = Command::new("git");
+        git.current_dir(root);
+        git
+    };
+    let listed = ["tag", "--list", "v*", "--no-contains", "HEAD"];
+    let tags = clients::run(git(), "git", &listed, None).await?;
+    let Some(tag) = newest_release(&tags, release::VERSION) else {
+        return Ok(BEFORE_RELEASES.to_owned());
+    };
+    let named = format!("refs/tags/{tag}^{{commit}}");
+    let commit = clients::run(git(), "git", &["rev-parse", "--verify", &named], None).await?;
+    Ok(commit.trim().to_owned())
+}
+
+/// Returns the tag of the newest release that is not newer than a version. Nobody needs to upgrade from a
+/// pre-release.
+fn newest_release<'a>(tags: &'a str, version: &str) -> Option<&'a str> {
+    let this = numbers(version.split('-').next()?)?;
+    let releases = tags
+        .lines()
+        .filter_map(|tag| Some((numbers(tag.strip_prefix('v')?)?, tag)));
+    let newest = releases.filter(|(numbers, _)| *numbers <= this).max();
+    newest.map(|(_, tag)| tag)
+}
+
+/// Returns the three numbers of a version without a name after them.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let numbers: Option<Vec<u32>> = version.split('.').map(|number| number.parse().ok()).collect();
+    numbers?.try_into().ok()
 }
 
 /// Copies the files that git tracks, or would track.
@@ -150,6 +186,47 @@ async fn digest(file: &Path) -> Result<String> {
 mod tests {
     use super::*;
     use crate::environment::checkout;
+
+    #[test]
+    fn an_upgrade_starts_at_the_newest_earlier_release() {
+        let tags = "v0.1.0\nv0.10.0\nv0.2.0\nv0.9.0\nv0.9.1-rc.1\nvendor\nv1.0\n";
+        for (version, tag) in [
+            ("0.9.1", Some("v0.9.0")),
+            ("0.9.1-rc.2", Some("v0.9.0")),
+            // After the release of the version, until the next one has a number.
+            ("0.10.0", Some("v0.10.0")),
+            ("0.1.0", Some("v0.1.0")),
+            ("0.0.9", None),
+        ] {
+            assert_eq!(newest_release(tags, version), tag, "{version}");
+        }
+        assert_eq!(newest_release("", "0.1.0"), None);
+    }
+
+    #[tokio::test]
+    async fn the_tag_of_this_commit_is_no_earlier_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            git.current_dir(folder.path()).args(args);
+            let done = git.output().unwrap();
+            assert!(done.status.success(), "{args:?}: {done:?}");
+            String::from_utf8_lossy(&done.stdout).trim().to_owned()
+        };
+        let commit = |name: &str| {
+            let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+            git(&[&identity[..], &["commit", "--quiet", "--allow-empty", "-m", name]].concat());
+        };
+        git(&["init", "--quiet"]);
+        commit("one");
+        assert_eq!(earlier_commit(folder.path()).await.unwrap(), BEFORE_RELEASES);
+        git(&["tag", "v0.0.1"]);
+        assert_eq!(earlier_commit(folder.path()).await.unwrap(), BEFORE_RELEASES);
+        let first = git(&["rev-parse", "HEAD"]);
+        commit("two");
+        git(&["tag", &format!("v{}", release::VERSION)]);
+        assert_eq!(earlier_commit(folder.path()).await.unwrap(), first);
+    }
 
     #[test]
     fn the_floor_is_the_oldest_version_that_the_chart_accepts() {
