@@ -6,9 +6,11 @@ FROM rust:1.95.0-alpine AS builder
 # hadolint ignore=DL3018
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
+# Puts the list of crates into the binary.
+RUN cargo install --locked --quiet cargo-auditable --version 0.7.5
 COPY . .
 # Alpine's default target is musl, whose binaries are static.
-RUN cargo build --locked --release --package imm-operator --bin imm-operator
+RUN cargo auditable build --locked --release --package imm-operator --bin imm-operator
 RUN mkdir -p /image/etc/ssl/certs \
  && cp target/release/imm-operator /image/imm-operator \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

@@ -29,6 +29,14 @@ pub fn cache_folder() -> Result<PathBuf> {
         .ok_or(HarnessError::NoCacheFolder)
 }
 
+/// Returns the value of `PATH` with a folder before all others. Fails if the folder's name contains a colon.
+pub fn path_starting_with(folder: &Path) -> Result<OsString> {
+    let others = read("PATH").unwrap_or_default();
+    let all = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&others));
+    std::env::join_paths(all)
+        .map_err(|error| HarnessError::Surprise(format!("{} cannot be in PATH: {error}", folder.display())))
+}
+
 /// Returns cargo's folder of crates. Fails if neither `CARGO_HOME` nor `HOME` is set.
 pub fn cargo_home() -> Result<PathBuf> {
     read("CARGO_HOME")

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use super::VERSION;
-use crate::environment::cargo_home;
+use crate::cargo_program::CARGO_AUDITABLE;
+use crate::environment::{cargo_home, path_starting_with};
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
 use crate::tools::can_start;
@@ -57,7 +58,7 @@ pub const ARCHITECTURES: [Architecture; 2] = [
     },
 ];
 
-/// Arguments of cargo that build the program of a release, whatever the target. The Dockerfile has the same command.
+/// Arguments of cargo that build the program of a release, whatever the target. The Dockerfile has them too.
 pub const BUILD: [&str; 7] = [
     "build",
     "--locked",
@@ -83,7 +84,7 @@ pub fn missing_packages() -> Vec<&'static str> {
 /// # Errors
 /// The compilation fails, or the binary is not static, does not start, or has another version.
 pub async fn compile(architecture: Architecture, root: &Path, target: &Path) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo_with_list().await?;
     cargo
         .current_dir(root)
         .env("CARGO_ENCODED_RUSTFLAGS", remaps(root, target)?)
@@ -95,6 +96,29 @@ pub async fn compile(architecture: Architecture, root: &Path, target: &Path) -> 
     let binary = target.join(architecture.target).join("release/imm-operator");
     start(architecture, &binary).await?;
     Ok(binary)
+}
+
+/// What `cargo auditable` sets for the cargo that it starts, except that it names itself by its path. Cargo mixes that
+/// name into the symbols of the workspace: with a path, two machines would make other binaries.
+const LISTING: [(&str, &str); 2] = [
+    ("RUSTC_WORKSPACE_WRAPPER", CARGO_AUDITABLE.name),
+    (
+        "CARGO_AUDITABLE_ORIG_ARGS",
+        r#"{"offline":false,"locked":true,"frozen":false,"config":[]}"#,
+    ),
+];
+
+/// Returns a cargo that puts the list of crates into the program of [`BUILD`], as `cargo auditable` does. What it needs
+/// is compiled if it is missing.
+///
+/// # Errors
+/// The compilation fails.
+pub async fn cargo_with_list() -> Result<Command> {
+    let program = CARGO_AUDITABLE.installed().await?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let mut cargo = Command::new("cargo");
+    cargo.env("PATH", path_starting_with(folder)?).envs(LISTING);
+    Ok(cargo)
 }
 
 /// Returns compiler flags that replace the folders of sources and crates by fixed names, separated as cargo expects.

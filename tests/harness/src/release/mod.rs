@@ -2,6 +2,7 @@
 //! first. The files contain no time of the build and no path of the machine, so that the same binary gives the same
 //! bytes.
 
+pub mod auditable;
 mod changes;
 mod compile;
 mod image_files;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use self::changes::with_changes;
-pub use self::compile::{ARCHITECTURES, Architecture, BUILD, compile, missing_packages};
+pub use self::compile::{ARCHITECTURES, Architecture, BUILD, cargo_with_list, compile, missing_packages};
 pub use self::image_files::{BILL_IN_IMAGE, image_files};
 pub use self::notes::{filled, section};
 use self::notes::{with_absolute_links, with_build};
@@ -96,6 +97,9 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
         copy(binary, &content.join("imm-operator"))?;
         copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
         let bill = sbom::of(&root, *architecture).await?;
+        if options.binaries.is_none() {
+            auditable::verify(binary, &bill).await?;
+        }
         image_files(&root, binary, &bill, &images.join(architecture.name))?;
         let archive = format!("{stem}.tar.gz");
         pack(&content, &["imm-operator", "LICENSE"], &output.join(&archive)).await?;

@@ -3,9 +3,10 @@
 //! other packages of the workspace enable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -36,12 +37,18 @@ pub fn locked_checksums(lock: &str) -> BTreeMap<Crate, String> {
 }
 
 /// Name and version of a crate.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Crate {
     /// The name.
     pub name: String,
     /// The version.
     pub version: String,
+}
+
+impl fmt::Display for Crate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
 }
 
 impl Crate {

@@ -9,9 +9,12 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::stage::Stage;
+use crate::cargo_program::CARGO_AUDITABLE;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
-use crate::release::{ARCHITECTURES, BILL_IN_IMAGE, BUILD, image_files, sbom};
+use crate::release::{
+    ARCHITECTURES, BILL_IN_IMAGE, BUILD, auditable, cargo_with_list, image_files, sbom,
+};
 use crate::tools::can_start;
 
 const LARGEST: u64 = 25 * 1024 * 1024;
@@ -34,6 +37,11 @@ pub(super) async fn stage(stage: &mut Stage<'_>) -> Result<()> {
     let ours = ARCHITECTURES.into_iter().find(|one| one.name == architecture());
     let ours = ours.ok_or_else(|| unexpected("a release has no binary for this architecture"))?;
     let bill = sbom::of(stage.root(), ours).await?;
+    let listed = auditable::verify(&binary, &bill).await;
+    stage.check(
+        "the binary lists the crates that are linked into it",
+        listed.map_err(|error| error.to_string()),
+    );
     let source = context(stage.root(), &binary, &bill, &folder)?;
     let image = build(stage, &folder, &source).await?;
 
@@ -78,7 +86,12 @@ fn verify(holds: bool, observed: &impl std::fmt::Debug) -> std::result::Result<(
 
 /// Installs what this stage needs.
 async fn packages(stage: &mut Stage<'_>) -> Result<()> {
-    let missing: Vec<&str> = [("musl-gcc", "musl-tools"), ("buildah", "buildah")]
+    let programs = [
+        ("musl-gcc", "musl-tools"),
+        ("buildah", "buildah"),
+        ("readelf", "binutils"),
+    ];
+    let missing: Vec<&str> = programs
         .into_iter()
         .filter(|(program, _)| !can_start(program))
         .map(|(_, package)| package)
@@ -95,7 +108,8 @@ async fn binary(stage: &mut Stage<'_>) -> Result<PathBuf> {
         .ancestors()
         .nth(2)
         .ok_or_else(|| unexpected("this binary is not in a target folder"))?;
-    let mut cargo = Command::new("cargo");
+    stage.installed(CARGO_AUDITABLE).await?;
+    let mut cargo = cargo_with_list().await?;
     cargo
         .args(BUILD)
         .args(["--target", &target, "--target-dir"])

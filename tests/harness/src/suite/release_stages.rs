@@ -6,6 +6,7 @@ use tokio::process::Command;
 
 use super::stage::{Stage, cargo_test};
 use super::{LONG_TESTS, OF_RELEASE, WITH_LONG_TESTS};
+use crate::cargo_program::CARGO_AUDITABLE;
 use crate::environment::{cache_folder, tools_folder};
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
@@ -48,6 +49,7 @@ pub(super) async fn conclusions(stage: &mut Stage<'_>) -> Result<()> {
 /// Makes the files of a release.
 pub(super) async fn files(stage: &mut Stage<'_>) -> Result<()> {
     stage.install(&release::missing_packages()).await?;
+    stage.installed(CARGO_AUDITABLE).await?;
     for architecture in ARCHITECTURES {
         stage
             .command("rustup", &["target", "add", architecture.target])

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use imm_harness::cargo_program::CARGO_AUDITABLE;
 use imm_harness::release::{BILL_IN_IMAGE, BUILD, image_files};
 
 use super::{checkout, output};
@@ -24,14 +25,20 @@ fn dockerfile() -> String {
 fn the_builder_compiles_as_a_release_does() {
     let dockerfile = dockerfile();
     let commands = commands(&dockerfile);
-    assert_eq!(commands.len(), 3, "{commands:?}");
+    assert_eq!(commands.len(), 4, "{commands:?}");
     // A C compiler with make, and the certificates that are copied.
     assert_eq!(commands[0], "apk add --no-cache build-base ca-certificates");
+    let install = format!(
+        "cargo install --locked --quiet cargo-auditable --version {}",
+        CARGO_AUDITABLE.version
+    );
+    assert_eq!(commands[1], install);
     // Without a target: that of Alpine's compiler is musl.
-    assert_eq!(commands[1], format!("cargo {}", BUILD.join(" ")));
+    assert_eq!(commands[2], format!("cargo auditable {}", BUILD.join(" ")));
     let (_, stage) = dockerfile.split_once(" AS builder\n").unwrap();
-    let sources = stage.find("\nWORKDIR /source\nCOPY . .\n").unwrap();
-    assert!(sources < stage.find("\nRUN cargo ").unwrap());
+    let sources = stage.find("\nCOPY . .\n").unwrap();
+    assert!(sources < stage.find("\nRUN cargo auditable ").unwrap());
+    assert!(stage.find("\nWORKDIR /source\n").unwrap() < sources);
     // The folder target is not copied, and everything that the compilation reads is.
     let ignored = std::fs::read_to_string(checkout().join(".dockerignore")).unwrap();
     let ignored: Vec<&str> = ignored.lines().filter(|line| !line.starts_with('#')).collect();
