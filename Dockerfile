@@ -18,8 +18,14 @@ RUN mkdir -p /image/etc/ssl/certs \
 
 # What every image has besides its files.
 FROM scratch AS settings
+# Of a release; without them the labels are empty.
+ARG VERSION=""
+ARG REVISION=""
 LABEL org.opencontainers.image.title="imm-operator" \
       org.opencontainers.image.description="Kubernetes operator for Alibaba Cloud OSS bucket grants and IMM image scores" \
+      org.opencontainers.image.url="https://github.com/imm-operator/imm-operator" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.source="https://github.com/imm-operator/imm-operator" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 65532:65532
@@ -27,8 +33,8 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["/imm-operator"]
 CMD ["run"]
 
-# The image of a release, from the static binaries that it publishes: the context is target/dist-image, in which `cargo xtask release`
-# makes a folder for each architecture. `make test` builds this stage with a binary for its own architecture.
+# The image of a release, from the static binaries that it publishes: `cargo xtask release` builds this stage for each architecture,
+# from the folders that it has made in target/dist-image. `make test` builds it with a binary for its own architecture.
 FROM settings AS release
 ARG TARGETARCH
 COPY ${TARGETARCH}/ /

@@ -111,11 +111,17 @@ namespace: {{ index . 2 | quote }}
 {{- end }}
 
 {{/* Name of the image: the registry of the chart wins over the one of all charts, and both over the one that releases push to;
-     the digest wins over the tag. */}}
+     the digest wins over the tag. A release writes the digest of its image into the chart: not as a value, which `--reuse-values`
+     would carry into the next version. A copy of the image can have another digest, so it holds for this place alone. */}}
 {{- define "imm-operator.image" -}}
 {{- $image := .Values.image -}}
-{{- coalesce $image.registry (trimSuffix "/" .Values.global.imageRegistry) "ghcr.io" }}/{{ $image.repository }}
-{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
+{{- $place := printf "%s/%s" (coalesce $image.registry (trimSuffix "/" .Values.global.imageRegistry) "ghcr.io") $image.repository -}}
+{{- $digest := $image.digest -}}
+{{- if not (or $digest $image.tag (ne $place "ghcr.io/imm-operator/imm-operator")) -}}
+{{- $digest = index .Chart.Annotations "immops.dev/image-digest" -}}
+{{- end -}}
+{{- $place }}
+{{- if $digest }}@{{ $digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 
 {{/* Pull secrets of all charts and of this one, each once. */}}

@@ -66,8 +66,8 @@ enum Target {
         /// Only check version, notes and pages, and compile nothing.
         #[arg(long, conflicts_with_all = ["dry_run", "output"])]
         check: bool,
-        /// The folder of the files, which is emptied, as is the folder of the image beside it (dist-image); default:
-        /// target/dist.
+        /// The folder of the files, which is emptied, as are the folders of the image's files and of the image beside it
+        /// (dist-image, dist-oci); default: target/dist.
         #[arg(long)]
         output: Option<PathBuf>,
     },
@@ -122,7 +122,7 @@ async fn main() -> ExitCode {
         Target::Release { dry_run, output, .. } => {
             make_release(release::ReleaseOptions {
                 output: output.unwrap_or_else(|| checkout().join("target/dist")),
-                binaries: None,
+                prepared: None,
                 dry_run,
             })
             .await

@@ -18,7 +18,7 @@ pub struct Architecture {
     pub name: &'static str,
     /// The compilation target.
     pub target: &'static str,
-    /// Programs that the compilation needs, each with its Debian packages.
+    /// Programs that the compilation and the image need, each with its Debian packages.
     pub programs: &'static [(&'static str, &'static str)],
     /// Variables of the compilation.
     variables: &'static [(&'static str, &'static str)],
@@ -31,7 +31,11 @@ pub const ARCHITECTURES: [Architecture; 2] = [
     Architecture {
         name: "amd64",
         target: "x86_64-unknown-linux-musl",
-        programs: &[("musl-gcc", "musl-tools"), ("readelf", "binutils")],
+        programs: &[
+            ("musl-gcc", "musl-tools"),
+            ("readelf", "binutils"),
+            ("buildah", "buildah"),
+        ],
         variables: &[],
         emulator: None,
     },

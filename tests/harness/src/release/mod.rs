@@ -7,6 +7,7 @@ mod changes;
 mod compile;
 mod image_files;
 mod notes;
+pub mod oci;
 mod rust;
 pub mod sbom;
 mod unreleased;
@@ -16,11 +17,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use self::changes::with_changes;
+use self::changes::for_release;
 pub use self::compile::{ARCHITECTURES, Architecture, BUILD, cargo_with_list, compile, missing_packages};
 pub use self::image_files::{BILL_IN_IMAGE, image_files};
 pub use self::notes::{filled, section};
-use self::notes::{with_absolute_links, with_build};
+use self::notes::{pinned, with_absolute_links, with_build};
 pub use self::rust::{compilers, rust_version};
 pub use self::unreleased::places;
 use crate::environment::checkout;
@@ -34,6 +35,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const IMAGE: &str = "ghcr.io/imm-operator/imm-operator";
 /// The repository, whose workflow makes the releases.
 pub const REPOSITORY: &str = "https://github.com/imm-operator/imm-operator";
+/// The tool that packages the chart.
+pub const PACKAGER: Tool = Tool::Helm4;
 /// The time of every file in an archive: a release has no time of its own.
 const TIME: &str = "--mtime=@0";
 
@@ -42,11 +45,20 @@ const TIME: &str = "--mtime=@0";
 pub struct ReleaseOptions {
     /// The folder of the files.
     pub output: PathBuf,
-    /// The binaries for [`ARCHITECTURES`]; `None` compiles them.
-    pub binaries: Option<[PathBuf; ARCHITECTURES.len()]>,
+    /// What is made already; `None` compiles the binaries and builds the image.
+    pub prepared: Option<Prepared>,
     /// Use the section `Unreleased` of the changelog if the version has none yet, allow pages that say that there is
     /// no release, and any version of Rust.
     pub dry_run: bool,
+}
+
+/// What a release is made of, if it is not to be made.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The binaries for [`ARCHITECTURES`].
+    pub binaries: [PathBuf; ARCHITECTURES.len()],
+    /// The digest of the image.
+    pub digest: String,
 }
 
 /// Checks what can be checked before anything is compiled, and returns the section of the changelog.
@@ -66,8 +78,8 @@ pub async fn check(root: &Path, dry_run: bool) -> Result<String> {
     section(&read(root, "CHANGELOG.md")?, VERSION, dry_run)
 }
 
-/// Makes all files of a release and returns their names. The files of the image are in another folder, [`images`],
-/// below the name of each architecture.
+/// Makes all files of a release and returns their names. The files of the image are in another folder, below the name
+/// of each architecture, and the image is in a third one: [`images`] and [`image`].
 ///
 /// # Errors
 /// Chart, changelog and workspace disagree about the version, or a command fails.
@@ -75,8 +87,8 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     let root = checkout();
     let section = check(&root, options.dry_run).await?;
     let rust = rust_version(&read(&root, "Dockerfile")?)?;
-    let (binaries, built) = if let Some(binaries) = &options.binaries {
-        (binaries.clone(), format!("For Rust {rust}."))
+    let (binaries, built) = if let Some(prepared) = &options.prepared {
+        (prepared.binaries.clone(), format!("For Rust {rust}."))
     } else {
         missing()?;
         let built = compilers(&root, &rust, options.dry_run).await?;
@@ -97,7 +109,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
         copy(binary, &content.join("imm-operator"))?;
         copy(&root.join("LICENSE"), &content.join("LICENSE"))?;
         let bill = sbom::of(&root, *architecture).await?;
-        if options.binaries.is_none() {
+        if options.prepared.is_none() {
             auditable::verify(binary, &bill).await?;
         }
         image_files(&root, binary, &bill, &images.join(architecture.name))?;
@@ -113,12 +125,25 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     }
 
     let chart = format!("imm-operator-{VERSION}.tgz");
-    package_chart(&root, place.path(), &section, &output.join(&chart)).await?;
+    let digest = if let Some(prepared) = &options.prepared {
+        prepared.digest.clone()
+    } else {
+        let image = image(output);
+        let _ = fs::remove_dir_all(&image);
+        oci::build(&root, &images, &image).await?
+    };
+    let metadata = for_release(
+        &read(&root, "charts/imm-operator/Chart.yaml")?,
+        &section,
+        VERSION,
+        &digest,
+    )?;
+    package_chart(&root, place.path(), &metadata, &output.join(&chart)).await?;
 
     write(&output.join("RELEASE-NOTES.md"), &notes)?;
-    for name in ["install.yaml", "crds.yaml"] {
-        copy(&root.join("deploy").join(name), &output.join(name))?;
-    }
+    let manifest = pinned(&read(&root, "deploy/install.yaml")?, IMAGE, VERSION, &digest)?;
+    write(&output.join("install.yaml"), &manifest)?;
+    copy(&root.join("deploy/crds.yaml"), &output.join("crds.yaml"))?;
     write(
         &output.join("imm.yaml"),
         &filled(&read(&root, "deploy/krew/imm.yaml")?, VERSION, &archives)?,
@@ -134,14 +159,24 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
     names.sort();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     write(&output.join("SHA256SUMS"), &sums(output, &all).await?)?;
+    sums(output, &["--check", "--strict", "--quiet", "SHA256SUMS"]).await?;
     names.push("SHA256SUMS".into());
     Ok(names)
 }
 
 /// Returns the folder of the image's files for an output folder: `dist-image` beside `dist`.
 pub fn images(output: &Path) -> PathBuf {
+    beside(output, "-image")
+}
+
+/// Returns the folder of the image for an output folder: `dist-oci` beside `dist`.
+pub fn image(output: &Path) -> PathBuf {
+    beside(output, "-oci")
+}
+
+fn beside(output: &Path, ending: &str) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push("-image");
+    name.push(ending);
     output.with_file_name(name)
 }
 
@@ -187,19 +222,18 @@ async fn compiled(root: &Path) -> Result<[PathBuf; ARCHITECTURES.len()]> {
 }
 
 /// Packages the chart with Helm, which checks it, and packs its files again, because Helm writes the time into the
-/// archive. The chart lists the changes in the section of the changelog.
-async fn package_chart(root: &Path, place: &Path, section: &str, to: &Path) -> Result<()> {
+/// archive.
+async fn package_chart(root: &Path, place: &Path, metadata: &str, to: &Path) -> Result<()> {
     let folder = place.display().to_string();
     let sources = root.join("charts/imm-operator").display().to_string();
     clients::run(Command::new("cp"), "cp", &["-R", &sources, &folder], None).await?;
     let copied = place.join("imm-operator");
-    let chart = with_changes(&read(&copied, "Chart.yaml")?, section)?;
-    write(&copied.join("Chart.yaml"), &chart)?;
+    write(&copied.join("Chart.yaml"), metadata)?;
     let chart = copied.display().to_string();
-    let command = clients::command(Tool::Helm4, Path::new("/dev/null"), place)?;
+    let command = clients::command(PACKAGER, Path::new("/dev/null"), place)?;
     clients::run(
         command,
-        "helm4",
+        PACKAGER.name(),
         &["package", &chart, "--destination", &folder],
         None,
     )
@@ -235,11 +269,11 @@ async fn pack(folder: &Path, names: &[&str], to: &Path) -> Result<()> {
         .map(drop)
 }
 
-/// Returns the lines of `sha256sum` for files of a folder.
-async fn sums(folder: &Path, names: &[&str]) -> Result<String> {
+/// Returns what `sha256sum` prints in a folder.
+async fn sums(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("sha256sum");
     command.current_dir(folder);
-    clients::run(command, "sha256sum", names, None).await
+    clients::run(command, "sha256sum", arguments, None).await
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -62,6 +62,20 @@ pub fn with_build(notes: &str, compilers: &str) -> String {
     )
 }
 
+/// Returns a manifest with the digest of the image in place of its tag.
+///
+/// # Errors
+/// The manifest does not name the image with this tag.
+pub fn pinned(manifest: &str, image: &str, version: &str, digest: &str) -> Result<String> {
+    let named = format!("image: \"{image}:{version}\"");
+    if !manifest.contains(&named) {
+        return Err(HarnessError::Surprise(format!(
+            "install.yaml has no line `{named}`"
+        )));
+    }
+    Ok(manifest.replace(&named, &format!("image: \"{image}@{digest}\"")))
+}
+
 /// Returns whether a line defines a link, for example `[0.1.0]: https://…`.
 fn is_link(line: &str) -> bool {
     line.starts_with('[') && line.contains("]: ")
@@ -149,6 +163,16 @@ First version.
             )
         );
         assert_eq!(with_absolute_links("none", "0.2.0"), "none");
+    }
+
+    #[test]
+    fn the_manifest_of_a_release_names_the_image_by_its_digest() {
+        let manifest = "          image: \"example.com/a:0.1.0\"\n          imagePullPolicy: IfNotPresent\n";
+        assert_eq!(
+            pinned(manifest, "example.com/a", "0.1.0", "sha256:ab").unwrap(),
+            "          image: \"example.com/a@sha256:ab\"\n          imagePullPolicy: IfNotPresent\n"
+        );
+        assert!(pinned(manifest, "example.com/a", "0.2.0", "sha256:ab").is_err());
     }
 
     #[test]

@@ -13,13 +13,12 @@ use crate::cargo_program::CARGO_AUDITABLE;
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
 use crate::release::{
-    ARCHITECTURES, BILL_IN_IMAGE, BUILD, auditable, cargo_with_list, image_files, sbom,
+    ARCHITECTURES, BILL_IN_IMAGE, BUILD, auditable, cargo_with_list, image_files, oci, sbom,
 };
 use crate::tools::can_start;
 
 const LARGEST: u64 = 25 * 1024 * 1024;
 const USER: &str = "65532:65532";
-const COPY_FROM_BUILDER: &str = "COPY --from=builder /image/ /\n";
 /// All files of the image.
 const FILES: [&str; 4] = [
     "etc/passwd",
@@ -125,18 +124,8 @@ fn context(root: &Path, binary: &Path, bill: &str, folder: &TempDir) -> Result<P
     let context = folder.path().join("context");
     image_files(root, binary, bill, &context.join(architecture()))?;
     let dockerfile = fs::read_to_string(root.join("Dockerfile")).map_err(doing())?;
-    let ours = dockerfile
-        .split_once("\nFROM scratch AS settings\n")
-        .and_then(|(_, rest)| rest.split_once("\nFROM settings AS image\n"))
-        .filter(|(_, last)| *last == COPY_FROM_BUILDER);
-    let (ours, _) = ours.ok_or_else(|| {
-        unexpected("the Dockerfile's last stage is not the settings and the builder's files")
-    })?;
-    fs::write(
-        context.join("Dockerfile"),
-        format!("FROM scratch AS settings\n{ours}"),
-    )
-    .map_err(doing())?;
+    let stages = oci::release_stages(&dockerfile)?;
+    fs::write(context.join("Dockerfile"), stages).map_err(doing())?;
     Ok(context)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tokio::process::Command;
 
 use super::stage::{Stage, cargo_test};
@@ -10,6 +11,7 @@ use crate::cargo_program::CARGO_AUDITABLE;
 use crate::environment::{cache_folder, tools_folder};
 use crate::error::{HarnessError, Result};
 use crate::plane::clients;
+use crate::release::oci::Part;
 use crate::release::{self, ARCHITECTURES, ReleaseOptions};
 
 /// The oldest minor version of Kubernetes that the chart accepts.
@@ -49,6 +51,9 @@ pub(super) async fn conclusions(stage: &mut Stage<'_>) -> Result<()> {
 /// Makes the files of a release.
 pub(super) async fn files(stage: &mut Stage<'_>) -> Result<()> {
     stage.install(&release::missing_packages()).await?;
+    // The stage `tools` builds more than a release needs.
+    let tools = stage.root().join("tests/tools/build.sh");
+    stage.command(tools, &[release::PACKAGER.name()]).await?;
     stage.installed(CARGO_AUDITABLE).await?;
     for architecture in ARCHITECTURES {
         stage
@@ -57,17 +62,58 @@ pub(super) async fn files(stage: &mut Stage<'_>) -> Result<()> {
     }
     let options = ReleaseOptions {
         output: stage.root().join("target/dist"),
-        binaries: None,
+        prepared: None,
         dry_run: true,
     };
     for name in release::make(&options).await? {
         stage.check(&format!("made {name}"), Ok(()));
     }
+    let layout = release::image(&options.output);
+    for part in release::oci::parts(&layout)? {
+        let files = release::images(&options.output).join(&part.architecture);
+        let what = format!("the image for {} has the files of the release", part.architecture);
+        stage.check(&what, same_image(&part, &files).await);
+    }
     Ok(())
 }
 
-/// Compiles the binaries again, from a copy of the sources in another folder, and compares them with those of the stage
-/// before.
+/// Returns an error unless an image is for its architecture, has the labels of the release, and holds the files of a
+/// folder and nothing else.
+async fn same_image(part: &Part, files: &Path) -> std::result::Result<(), String> {
+    for (place, expected) in [
+        ("/os", "linux"),
+        ("/architecture", part.architecture.as_str()),
+        ("/created", "1970-01-01T00:00:00Z"),
+        ("/config/User", "65532:65532"),
+        (
+            "/config/Labels/org.opencontainers.image.version",
+            release::VERSION,
+        ),
+    ] {
+        let found = part.config.pointer(place);
+        if found.and_then(Value::as_str) != Some(expected) {
+            return Err(format!("{place} is {found:?}, expected {expected}"));
+        }
+    }
+    let text = |error: HarnessError| error.to_string();
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let place = folder.path().display().to_string();
+    for layer in &part.layers {
+        let layer = layer.display().to_string();
+        let tar = ["-xf", &layer, "-C", &place];
+        clients::run(Command::new("tar"), "tar", &tar, None)
+            .await
+            .map_err(text)?;
+    }
+    let compared = ["--recursive", &place, &files.display().to_string()];
+    clients::run(Command::new("diff"), "diff", &compared, None)
+        .await
+        .map_err(text)?;
+    Ok(())
+}
+
+/// Compiles the binaries again, from a copy of the sources in another folder, and compares them with those of the
+/// stage before.
 pub(super) async fn compare(stage: &mut Stage<'_>) -> Result<()> {
     let folder = tempfile::tempdir().map_err(HarnessError::io("creating a folder for the sources"))?;
     crate::process::guard::watch_folder(folder.path())?;

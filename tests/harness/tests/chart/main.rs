@@ -220,6 +220,67 @@ fn check_8_a_digest_wins_over_the_tag() {
     );
 }
 
+/// Returns a copy of the chart as a release packs it.
+fn released(digest: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = std::process::Command::new("cp")
+        .arg("-R")
+        .arg(format!("{}/.", chart().display()))
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(copy.success());
+    let metadata = folder.path().join("Chart.yaml");
+    let text = std::fs::read_to_string(&metadata).unwrap();
+    let filled = text.replace("image-digest: \"\"", &format!("image-digest: \"{digest}\""));
+    assert_ne!(text, filled);
+    std::fs::write(metadata, filled).unwrap();
+    folder
+}
+
+#[test]
+fn check_8_the_digest_of_a_release_holds_for_its_own_image_alone() {
+    let (ours, other) = (
+        format!("sha256:{}", "a".repeat(64)),
+        format!("sha256:{}", "b".repeat(64)),
+    );
+    let chart = released(&ours);
+    let name = "ghcr.io/imm-operator/imm-operator";
+    let with_digest = format!("image.digest={other}");
+    for (set, image) in [
+        (None, format!("{name}@{ours}")),
+        (Some("image.registry=ghcr.io"), format!("{name}@{ours}")),
+        (Some("image.tag=0.2.0"), format!("{name}:0.2.0")),
+        (Some(with_digest.as_str()), format!("{name}@{other}")),
+        (
+            Some("global.imageRegistry=mirror.example.com"),
+            "mirror.example.com/imm-operator/imm-operator:0.1.0".to_owned(),
+        ),
+        (
+            Some("image.repository=mine/imm-operator"),
+            "ghcr.io/mine/imm-operator:0.1.0".to_owned(),
+        ),
+    ] {
+        for major in BOTH {
+            let mut args = vec!["template", "release", "--namespace", "imm-system"];
+            args.extend(set.iter().flat_map(|set| ["--set", set]));
+            let rendered = rendering::helm_on(chart.path(), major, &args).unwrap();
+            let images: Vec<&str> = rendered
+                .lines()
+                .filter(|line| line.contains(" image: "))
+                .collect();
+            assert!(images.len() >= 2, "{images:?}");
+            let named = format!("image: \"{image}\"");
+            assert!(
+                images
+                    .iter()
+                    .all(|line| line.trim_start_matches([' ', '-']) == named),
+                "{set:?}: {images:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn endpoints_and_identity_become_flags_and_variables() {
     let values = chart()

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use imm_harness::environment::checkout;
 use imm_harness::release::{
-    ARCHITECTURES, BILL_IN_IMAGE, REPOSITORY, ReleaseOptions, VERSION, check, make, places,
+    ARCHITECTURES, BILL_IN_IMAGE, IMAGE, Prepared, REPOSITORY, ReleaseOptions, VERSION, check, make, places,
 };
 use serde_json::Value;
 
@@ -25,10 +25,18 @@ async fn release(folder: &Path) -> Vec<String> {
     std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
     let options = ReleaseOptions {
         output: folder.join("dist"),
-        binaries: Some([binary.clone(), binary]),
+        prepared: Some(Prepared {
+            binaries: [binary.clone(), binary],
+            digest: digest(),
+        }),
         dry_run: true,
     };
     make(&options).await.unwrap()
+}
+
+/// The digest of an image that these tests do not build.
+fn digest() -> String {
+    format!("sha256:{}", "d".repeat(64))
 }
 
 fn output(program: &str, folder: &Path, args: &[&str]) -> String {
@@ -137,6 +145,12 @@ async fn the_files_agree_with_each_other_and_the_page() {
     );
     assert!(chart.contains(&format!("version: {VERSION}")), "{chart}");
     let chart: Value = serde_saphyr::from_str(&chart).unwrap();
+    // A version without a name after its numbers.
+    assert_eq!(chart["annotations"]["artifacthub.io/prerelease"], "false");
+    assert_eq!(chart["annotations"]["immops.dev/image-digest"], digest());
+    let manifest = std::fs::read_to_string(dist.join("install.yaml")).unwrap();
+    assert!(manifest.contains(&format!("image: \"{IMAGE}@{}\"", digest())));
+    assert!(!manifest.contains(&format!("{IMAGE}:")), "a tag is left");
     let changes = chart["annotations"]["artifacthub.io/changes"].as_str().unwrap();
     let changes: Vec<Value> = serde_saphyr::from_str(changes).unwrap();
     assert!(changes.len() > 5, "{changes:?}");
