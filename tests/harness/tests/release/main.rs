@@ -5,6 +5,7 @@
 
 mod dockerfile;
 mod publishing;
+mod publishing_scripts;
 mod workflows;
 
 use std::collections::BTreeMap;

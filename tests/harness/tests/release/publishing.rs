@@ -4,21 +4,22 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use imm_harness::release::{IMAGE, REPOSITORY, VERSION, rust_version};
+use imm_harness::cargo_program::CARGO_DENY;
+use imm_harness::release::{IMAGE, REPOSITORY, VERSION, missing_packages, rust_version};
 use imm_harness::suite::RELEASE_STAGES;
 
 use super::{Value, checkout};
 
-fn read(name: &str) -> String {
+pub(super) fn read(name: &str) -> String {
     std::fs::read_to_string(checkout().join(name)).unwrap()
 }
 
-fn workflow() -> Value {
+pub(super) fn workflow() -> Value {
     serde_saphyr::from_str(&read(".github/workflows/release.yml")).unwrap()
 }
 
 /// Returns each step of a job as text.
-fn steps(job: &str) -> Vec<String> {
+pub(super) fn steps(job: &str) -> Vec<String> {
     let workflow = workflow();
     let steps = workflow.pointer(&format!("/jobs/{job}/steps")).unwrap();
     let text = |step: &Value| format!("{} {}", step["uses"], step["run"].as_str().unwrap_or_default());
@@ -26,7 +27,7 @@ fn steps(job: &str) -> Vec<String> {
 }
 
 /// Returns the number of the only step with a text.
-fn place(steps: &[String], text: &str) -> usize {
+pub(super) fn place(steps: &[String], text: &str) -> usize {
     let all = steps.iter().enumerate();
     let found: Vec<usize> = all
         .filter(|(_, step)| step.contains(text))
@@ -61,10 +62,12 @@ fn the_release_pushes_the_image_that_the_chart_runs() {
 fn a_tag_is_released_only_from_a_tested_commit_of_main() {
     let workflow = workflow();
     assert_eq!(
-        workflow["jobs"]["release"]["needs"],
-        serde_json::json!(["check", "tests"])
+        workflow["jobs"]["publish"]["needs"],
+        serde_json::json!(["check", "tests", "build"])
     );
-    assert_eq!(workflow["jobs"]["tests"]["needs"], "check");
+    for job in ["tests", "build"] {
+        assert_eq!(workflow["jobs"][job]["needs"], "check");
+    }
     // Without this shell, a command before a pipe could fail unnoticed.
     assert_eq!(workflow["defaults"]["run"]["shell"], "bash");
     let steps = steps("check");
@@ -72,9 +75,21 @@ fn a_tag_is_released_only_from_a_tested_commit_of_main() {
         "merge-base --is-ancestor HEAD origin/main",
         "actions/workflows/ci.yml/runs?branch=main&event=push&status=success",
         "= \"$GITHUB_REF_NAME\"",
+        "cargo deny --locked check advisories",
     ] {
         place(&steps, text);
     }
+    // The version that `make test` uses.
+    let install = format!(
+        "cargo install --locked --quiet cargo-deny --version {}\n",
+        CARGO_DENY.version
+    );
+    for name in ["release", "advisories"] {
+        let text = read(&format!(".github/workflows/{name}.yml"));
+        assert!(text.contains(&install), "{name}: {install}");
+    }
+    let rules = read("deny.toml");
+    assert!(rules.contains("\n[advisories]\n") && rules.contains("\nyanked = \"deny\"\n"));
     let tested: Value = serde_saphyr::from_str(&read(".github/workflows/ci.yml")).unwrap();
     assert_eq!(tested["on"]["push"]["branches"][0], "main");
 }
@@ -89,7 +104,8 @@ fn a_tag_needs_every_stage_of_a_release() {
     for entry in entries {
         let stages: Vec<&str> = entry.split(' ').collect();
         let has = |stage: &str| stages.contains(&stage);
-        // Tests on a cluster need the tools; the others need a stage before them.
+        // Tests on a cluster need the tools. The stage `release` builds the one that it needs, and the others need a
+        // stage before them.
         let cluster = has("floor") || has("conclusions") || has("upgrade");
         assert_eq!(has("tools"), cluster, "{entry}");
         assert_eq!(has("release"), has("compare"), "{entry}");
@@ -108,17 +124,86 @@ fn a_tag_needs_every_stage_of_a_release() {
             .unwrap()
             .contains("make test-release STAGES=\"$STAGES\"")
     );
+    // A tag can read the cache of main, under the same key.
+    let cache = |workflow: &Value, job: &str| {
+        let steps = workflow["jobs"][job]["steps"].as_array().unwrap();
+        let mut caches = steps
+            .iter()
+            .filter(|step| step["uses"].to_string().contains("actions/cache@"));
+        let found = caches.next().map(|step| step["with"].clone());
+        assert!(caches.next().is_none());
+        found
+    };
+    let tested: Value = serde_saphyr::from_str(&read(".github/workflows/ci.yml")).unwrap();
+    assert_eq!(cache(&workflow, "tests"), cache(&tested, "test"));
+    assert!(cache(&workflow, "tests").is_some());
+    // What is published is made of nothing that another run has left.
+    for job in ["build", "publish"] {
+        assert_eq!(cache(&workflow, job), None);
+    }
+}
+
+#[test]
+fn two_runs_for_one_tag_wait_for_each_other() {
+    let expected = serde_json::json!({"group": "release-${{ github.ref }}", "cancel-in-progress": false});
+    assert_eq!(workflow()["concurrency"], expected);
+}
+
+#[test]
+fn what_compiles_may_not_write_and_what_may_write_does_not_compile() {
+    let workflow = workflow();
+    for (name, job) in workflow["jobs"].as_object().unwrap() {
+        let permissions = job["permissions"].as_object().cloned().unwrap_or_default();
+        let writes = permissions.values().any(|access| access != "read");
+        assert_eq!(writes, name == "publish", "{name}: {permissions:?}");
+        assert_eq!(name == "publish", job["environment"] == "release", "{name}");
+    }
+    let steps = steps("publish");
+    for step in &steps {
+        for compiler in [
+            "cargo ",
+            "rustup",
+            "make ",
+            "go ",
+            "build.sh",
+            "buildx",
+            "actions/checkout",
+            "actions/cache",
+        ] {
+            assert!(!step.contains(compiler), "{compiler}: {step}");
+        }
+    }
+    assert!(steps.first().unwrap().contains("actions/download-artifact@"));
+    assert!(steps.get(1).unwrap().contains("sha256sum --check --strict <<<"));
+    // The checksum comes from the outputs of the job that built, and the files from the store of artifacts.
+    let outputs = &workflow["jobs"]["build"]["outputs"];
+    assert_eq!(outputs["sum"], "${{ steps.pack.outputs.sum }}");
+    let verify = &workflow["jobs"]["publish"]["steps"][1];
+    assert_eq!(verify["env"]["SUM"], "${{ needs.build.outputs.sum }}");
+}
+
+#[test]
+fn the_build_installs_what_a_release_needs() {
+    let step = script("build", "apt-get install");
+    for architecture in imm_harness::release::ARCHITECTURES {
+        for (_, packages) in architecture.programs {
+            for package in packages.split(' ') {
+                assert!(step.split_whitespace().any(|word| word == package), "{package}");
+            }
+        }
+    }
+    assert!(missing_packages().iter().all(|package| step.contains(package)));
 }
 
 /// Returns the script of the only step of a job with a text.
-fn script(job: &str, text: &str) -> String {
+pub(super) fn script(job: &str, text: &str) -> String {
     let mut steps = steps(job);
     let step = steps.swap_remove(place(&steps, text));
     step.split_once(' ').unwrap().1.to_owned()
 }
 
 /// Runs a script of a workflow in the checkout, as the runner does. Returns what it prints, if it succeeds.
-fn run(script: &str, variables: &[(&str, &str)]) -> Option<String> {
+pub(super) fn run(script: &str, variables: &[(&str, &str)]) -> Option<String> {
     let mut bash = Command::new("bash");
     bash.args(["-e", "-o", "pipefail", "-c", script])
         .current_dir(checkout());
@@ -151,7 +236,7 @@ fn the_workflow_compiles_with_the_rust_of_the_dockerfile() {
     std::fs::set_permissions(&rustup, PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
     let rust = rust_version(&read("Dockerfile")).unwrap();
-    for job in ["tests", "release"] {
+    for job in ["check", "tests", "build"] {
         let exported = folder.path().join(job).display().to_string();
         let script = script(job, "rustup toolchain install");
         let said = run(&script, &[("PATH", &path), ("GITHUB_ENV", &exported)]).unwrap();
@@ -166,46 +251,28 @@ fn the_workflow_compiles_with_the_rust_of_the_dockerfile() {
     }
 }
 
-/// Publishes the files with a gh that has a release in this state, and returns the commands that change something.
-fn published(state: Option<&str>) -> (bool, Vec<String>) {
-    let folder = tempfile::tempdir().unwrap();
-    let gh = folder.path().join("gh");
-    let view = state.map_or("exit 1".to_owned(), |state| format!("echo {state}"));
-    let program =
-        format!("#!/bin/sh\nif [ \"$2\" = view ]; then {view}; else echo \"$2\" >> \"${{0%/*}}/log\"; fi\n");
-    std::fs::write(&gh, program).unwrap();
-    std::fs::set_permissions(&gh, PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/bin:/bin", folder.path().display());
-    let script = script("release", "gh release create");
-    let done = run(&script, &[("PATH", &path), ("GITHUB_REF_NAME", "v0.1.0")]).is_some();
-    let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-    (done, log.lines().map(ToOwned::to_owned).collect())
-}
-
-#[test]
-fn a_second_run_uses_the_draft_of_the_first_and_no_run_changes_a_published_release() {
-    assert_eq!(published(None), (true, vec!["create".to_owned()]));
-    let (done, again) = published(Some("true"));
-    assert_eq!(
-        (done, again),
-        (true, vec!["edit".to_owned(), "upload".to_owned()])
-    );
-    assert_eq!(published(Some("false")), (false, Vec::new()));
-    assert!(script("release", "gh release create").contains("--clobber target/dist/*"));
-}
-
 #[test]
 fn everything_is_built_and_checked_before_anything_is_pushed_and_the_chart_is_last() {
-    let steps = steps("release");
+    let built = self::steps("build");
     let order = [
-        "diff -r first/dist target/dist",
+        "tests/harness/prepare.sh helm4\ncargo xtask release\n",
+        "diff -r \"first/$folder\" \"target/$folder\"",
         "docker run --rm check --version",
-        "cosign sign-blob",
+        "sha256sum < release.tar",
+        "actions/upload-artifact@",
+    ];
+    let places: Vec<usize> = order.iter().map(|text| place(&built, text)).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    let steps = self::steps("publish");
+    let order = [
+        "sha256sum --check --strict SHA256SUMS",
         "docker login",
-        " --push ",
+        "skopeo inspect --raw",
+        "cosign sign-blob",
+        "skopeo copy --all --preserve-digests",
         "cosign attest --yes --type cyclonedx",
         "gh release create",
-        "push \"target/dist/imm-operator-",
+        "helm push \"dist/imm-operator-",
     ];
     let places: Vec<usize> = order.iter().map(|text| place(&steps, text)).collect();
     assert!(places.is_sorted_by(|one, two| one < two), "{places:?}");
@@ -221,6 +288,8 @@ fn the_page_verifies_everything_that_is_pushed() {
         format!("cosign verify \"{IMAGE}:$VERSION\""),
         format!("cosign verify \"{charts}:$VERSION\""),
         format!("gh attestation verify \"oci://{IMAGE}:$VERSION\""),
+        "--signer-workflow imm-operator/imm-operator/.github/workflows/release.yml".to_owned(),
+        "--source-ref \"refs/tags/v$VERSION\"".to_owned(),
         format!("cosign verify-attestation --type cyclonedx \"{IMAGE}@"),
         "cosign verify-blob SHA256SUMS".to_owned(),
     ] {
@@ -242,19 +311,45 @@ fn the_page_verifies_everything_that_is_pushed() {
 }
 
 #[test]
-fn the_image_holds_the_binaries_of_the_files() {
-    let steps = steps("release");
-    let builds: Vec<&str> = steps
+fn the_page_names_the_cosign_that_signs() {
+    let workflow = workflow();
+    let steps = workflow["jobs"]["publish"]["steps"].as_array().unwrap();
+    let mut installers = steps
         .iter()
-        .flat_map(|step| step.split("docker buildx build ").skip(1))
-        .collect();
-    assert_eq!(builds.len(), 3, "{builds:?}");
-    for build in builds {
-        assert!(
-            build.contains("--target release") && build.contains("--file Dockerfile target/dist-image"),
-            "{build}"
-        );
-    }
+        .filter(|step| step["uses"].to_string().contains("cosign-installer@"));
+    let version = installers.next().unwrap()["with"]["cosign-release"]
+        .as_str()
+        .unwrap();
+    let page = read("docs/src/project/verify.md");
+    assert!(
+        page.contains(&format!("cosign {}", version.trim_start_matches('v'))),
+        "{version}"
+    );
+}
+
+#[test]
+fn the_image_that_is_pushed_is_the_one_that_the_files_name() {
+    let pushed = script("publish", "skopeo copy");
+    assert!(
+        pushed.contains("oci:dist-oci \"docker://$IMAGE:$VERSION\""),
+        "{pushed}"
+    );
+    assert!(
+        pushed.contains("test \"$(cat pushed.txt)\" = \"$DIGEST\""),
+        "{pushed}"
+    );
+    let workflow = workflow();
+    assert_eq!(
+        workflow["jobs"]["publish"]["env"]["DIGEST"],
+        "${{ needs.build.outputs.digest }}"
+    );
     let dockerfile = read("Dockerfile");
     assert!(dockerfile.contains("\nFROM settings AS release\nARG TARGETARCH\nCOPY ${TARGETARCH}/ /\n"));
+    // The permission for a record in another place is not asked for.
+    let steps = workflow["jobs"]["publish"]["steps"].as_array().unwrap();
+    let image = steps
+        .iter()
+        .find(|step| step["name"] == "Provenance of the image")
+        .unwrap();
+    assert_eq!(image["with"]["create-storage-record"], false);
 }
