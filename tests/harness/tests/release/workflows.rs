@@ -1,6 +1,7 @@
 //! What docs/src/project/scorecard.md says of workflows and files of the repository.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use imm_harness::release::rust_version;
 
@@ -36,6 +37,97 @@ fn actions_are_pinned_by_commit() {
         }
     }
     assert!(checked >= 6, "only {checked} actions");
+}
+
+/// Without this, each later step could push with the token of the job.
+#[test]
+fn no_checkout_leaves_its_token_behind() {
+    let mut checked = 0;
+    for (name, _, workflow) in workflows() {
+        for (job, content) in workflow["jobs"].as_object().unwrap() {
+            for step in content["steps"].as_array().unwrap() {
+                if step["uses"].to_string().contains("actions/checkout@") {
+                    checked += 1;
+                    assert_eq!(step["with"]["persist-credentials"], false, "{name}: {job}");
+                }
+            }
+        }
+    }
+    assert!(checked >= 6, "only {checked} checkouts");
+}
+
+/// The lowest version of Rust is compiled with, and everything else uses the one of a release.
+#[test]
+fn every_change_is_compiled_with_the_oldest_rust_and_tested_with_that_of_a_release() {
+    let workflow = std::fs::read_to_string(checkout().join(".github/workflows/ci.yml")).unwrap();
+    let workflow: Value = serde_saphyr::from_str(&workflow).unwrap();
+    let run = |job: &str, text: &str| {
+        let steps = workflow["jobs"][job]["steps"].as_array().unwrap();
+        let mut found = steps.iter().filter_map(|step| step["run"].as_str());
+        let script = found.find(|script| script.contains(text)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let rustup = folder.path().join("rustup");
+        std::fs::write(&rustup, "#!/bin/sh\necho \"${0##*/} $*\"\n").unwrap();
+        std::fs::set_permissions(&rustup, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(&rustup, folder.path().join("cargo")).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let exported = folder.path().join("exported");
+        let done = std::process::Command::new("bash")
+            .args(["-e", "-o", "pipefail", "-c", script])
+            .current_dir(checkout())
+            .env("PATH", path)
+            .env("GITHUB_ENV", &exported)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let exported = std::fs::read_to_string(exported).unwrap_or_default();
+        String::from_utf8_lossy(&done.stdout).into_owned() + &exported
+    };
+    let manifest = std::fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
+    let oldest = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""));
+    let oldest = oldest.unwrap().trim_end_matches('"');
+    let said = run("oldest-rust", "rustup toolchain install");
+    assert!(
+        said.contains(&format!("rustup toolchain install {oldest} ")),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("cargo +{oldest} check --locked ")),
+        "{said}"
+    );
+    let dockerfile = std::fs::read_to_string(checkout().join("Dockerfile")).unwrap();
+    let newest = rust_version(&dockerfile).unwrap();
+    let said = run("test", "rustup toolchain install");
+    assert!(
+        said.contains(&format!("rustup toolchain install {newest} ")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("RUSTUP_TOOLCHAIN={newest}\n")), "{said}");
+    let page = std::fs::read_to_string(checkout().join("docs/src/project/compatibility.md")).unwrap();
+    let row = format!("| Rust, to build | {newest} | {oldest} and newer");
+    assert!(page.contains(&row), "{row}");
+}
+
+/// Paths of the owners exist, and what a release is made by needs a second approval.
+#[test]
+fn what_decides_about_a_release_has_owners() {
+    let owners = std::fs::read_to_string(checkout().join(".github/CODEOWNERS")).unwrap();
+    let rows: Vec<&str> = owners.lines().filter(|line| line.starts_with('/')).collect();
+    for row in &rows {
+        let path = row.split_whitespace().next().unwrap().trim_start_matches('/');
+        assert!(path.contains('*') || checkout().join(path).exists(), "{path}");
+    }
+    let paths =
+        "/.ci/ /.github/ /Cargo.lock /Dockerfile /deny.toml /tests/harness/src/release/ /tests/tools/";
+    for path in paths.split(' ') {
+        let row = rows
+            .iter()
+            .find(|row| row.split(' ').next() == Some(path))
+            .unwrap();
+        assert!(row.ends_with(" @imm-operator/security"), "{row}");
+    }
 }
 
 #[test]
