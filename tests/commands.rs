@@ -140,21 +140,21 @@ mod commands {
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imm-operator"), link).unwrap();
         }
         let kubectl = Tool::Kubectl.path().unwrap();
-        for (words, candidate) in [
+        for (arguments, candidate) in [
             (&["imm", "rel"][..], "release-finalizers\tRemove"),
             (&["imm", "results", "--lo"], "--lowest\t"),
         ] {
             let output = Command::new(&kubectl)
                 .arg("__complete")
-                .args(words)
+                .args(arguments)
                 .env_clear()
                 .env("PATH", folder.path())
                 .env("HOME", folder.path())
                 .output()
                 .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
-            assert!(text.starts_with(candidate), "{words:?}: {text}");
-            assert!(text.contains("\n:4\n"), "{words:?}: {text}");
+            assert!(text.starts_with(candidate), "{arguments:?}: {text}");
+            assert!(text.contains("\n:4\n"), "{arguments:?}: {text}");
         }
     }
 }

@@ -93,7 +93,7 @@ impl Prometheus {
 /// Returns the rules of the chart's PrometheusRule.
 async fn rules(stage: &Stage) -> Value {
     let chart = chart().display().to_string();
-    let values = "metrics.rules.enabled=true,metrics.rules.renderMode=always";
+    let values = "metrics.rules.enabled=true,metrics.rules.renderMode=always,metrics.rules.maxBillableRequestsPerHour=1000";
     let template = [
         "template",
         "imm-operator",
