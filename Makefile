@@ -16,7 +16,7 @@ DEMO_CLUSTER = $(if $(call TYPED,CLUSTER),--cluster current $(addprefix --contex
 test test-release: export GOGC := $(or $(GOGC),400)
 .PHONY: demo test test-release bench histories faults generate book release-dry-run fmt lint
 
-demo: ; @$(DEMO_CHECK)$(if $(DEMO_CLUSTER),tests/harness/context.sh $(DEMO_CONTEXT) && )tools=$$(tests/harness/prepare.sh --demo $(DEMO_TOOLS)) && exec env TOOLS_DIR=$$tools $(BIN)/imm-harness demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
+demo: ; @$(DEMO_CHECK)$(if $(DEMO_CLUSTER),tests/harness/context.sh $(DEMO_CONTEXT) && )tools=$$(tests/harness/prepare.sh --demo $(DEMO_TOOLS)) && exec env "TOOLS_DIR=$$tools" $(BIN)/imm-harness demo $(if $(KEEP),--keep) $(DEMO_CLUSTER)
 test: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test $(STAGES)
 test-release: ; @tests/harness/prepare.sh && $(BIN)/imm-harness test --release $(STAGES)
 bench: ; @tests/bench/run.sh $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(OPERATOR),--operator $(OPERATOR))

@@ -209,13 +209,13 @@
 {{- trimSuffix $unit . | float64 | mulf (hasKey $units $unit | ternary (get $units $unit) 1) -}}
 {{- end }}
 
-{{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does, and scrapes of which
-     fewer than two are within the five minutes of increase() in the alerts. */}}
+{{/* Refuses a scrape that may take longer than the time between scrapes, as the Prometheus operator does, and with the alerts
+     scrapes of which fewer than two are within the five minutes of their increase(). */}}
 {{- define "imm-operator.scrapeTimes" -}}
 {{- range $name := list "serviceMonitor" "podMonitor" -}}
 {{- $block := index $.Values.metrics $name -}}
-{{- if and $block.enabled $block.interval (gt (include "imm-operator.milliseconds" $block.interval | int64) 120000) -}}
-{{- fail (printf "metrics.%s.interval %s is above 2m: alerts compare the samples of five minutes, and would miss events; lower it" $name $block.interval) -}}
+{{- if and $.Values.metrics.rules.enabled $block.enabled $block.interval (gt (include "imm-operator.milliseconds" $block.interval | int64) 120000) -}}
+{{- fail (printf "metrics.%s.interval %s is above 2m: alerts compare the samples of five minutes, and would miss events; lower it, or set metrics.rules.enabled=false" $name $block.interval) -}}
 {{- end -}}
 {{- if and $block.enabled $block.interval $block.scrapeTimeout -}}
 {{- if gt (include "imm-operator.milliseconds" $block.scrapeTimeout | int64) (include "imm-operator.milliseconds" $block.interval | int64) -}}
@@ -243,8 +243,8 @@
 {{- $all := dict -}}
 {{- if .Release.IsUpgrade }}{{ $all = lookup "apps/v1" "Deployment" .Release.Namespace "" }}{{ end -}}
 {{- range dig "items" list $all -}}
-{{- /* A parent chart can have this one under several aliases. */ -}}
-{{- $alias := dig "metadata" "annotations" "immops.dev/chart-name" $.Chart.Name . -}}
+{{- /* A parent chart can have this one under several aliases, and Deployments of its own. */ -}}
+{{- $alias := dig "metadata" "annotations" "immops.dev/chart-name" "" . -}}
 {{- if and (eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" .) $.Release.Name) (eq $alias $.Chart.Name) -}}
 {{- $ours = append $ours . -}}
 {{- end -}}

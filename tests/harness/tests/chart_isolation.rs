@@ -193,10 +193,18 @@ async fn an_upgrade_to_another_name_waits_until_the_operator_is_stopped() {
                 .map_err(|error| format!("{error:?}"))
         };
         let deployments = async || {
-            let query = ["get", "deployments", "-n", namespace, "-o", "name"];
+            let label = "app.kubernetes.io/name=imm-operator";
+            let query = ["get", "deployments", "-n", namespace, "-l", label, "-o", "name"];
             plane.kubectl(&query).await.unwrap().trim().to_owned()
         };
         run("install", "").await.unwrap();
+        // A Deployment of the same release that is not this chart's, as of a parent chart.
+        let other = format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, namespace: {namespace}, annotations: \
+             {{meta.helm.sh/release-name: imm-operator}}}}, spec: {{selector: {{matchLabels: {{app: web}}}}, template: \
+             {{metadata: {{labels: {{app: web}}}}, spec: {{containers: [{{name: web, image: web}}]}}}}}}}}"
+        );
+        plane.apply(&other).await.unwrap();
         run("upgrade", "").await.unwrap();
         let refused = run("upgrade", "renamed").await.unwrap_err();
         let remedy = format!("kubectl scale deployment imm-operator -n {namespace} --replicas=0");

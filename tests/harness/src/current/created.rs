@@ -97,7 +97,8 @@ pub struct Lookup {
 /// record may be gone, or be that of another release of this name. Fails if nothing can be listed.
 pub async fn of_release(cluster: &CurrentCluster) -> Result<Lookup> {
     let selector = format!("{LABEL}={}", cluster.mark());
-    let listing = listing::list(cluster, &[], &["--all-namespaces", "-l", &selector]).await?;
+    let how = ["--all-namespaces", "--show-managed-fields", "-l", &selector];
+    let listing = listing::list(cluster, &[], &how).await?;
     let installed = listing.objects.iter().filter(|object| is_installed(object));
     Ok(Lookup {
         objects: installed.filter_map(CreatedObject::of).collect(),
@@ -106,15 +107,17 @@ pub async fn of_release(cluster: &CurrentCluster) -> Result<Lookup> {
     })
 }
 
-/// Returns whether Helm made the object. Controllers copy labels to what they make, which goes with its origin.
+/// Returns whether Helm made the object. Controllers copy labels to what they make, which goes with its origin, and users
+/// can copy an object with its labels and annotations.
 fn is_installed(object: &Value) -> bool {
     let owners = object
         .pointer("/metadata/ownerReferences")
         .and_then(Value::as_array);
     let annotations = object.pointer("/metadata/annotations");
     let from_chart = annotations.is_some_and(|all| all.get("meta.helm.sh/release-name").is_some());
+    let by_helm = managers(object).any(|manager| manager.to_lowercase().starts_with("helm"));
     let record = object.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1");
-    owners.is_none_or(Vec::is_empty) && (from_chart || record)
+    owners.is_none_or(Vec::is_empty) && (from_chart && by_helm || record)
 }
 
 /// Returns the marks of demos on objects.

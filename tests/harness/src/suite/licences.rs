@@ -11,7 +11,7 @@ use crate::cargo_program::CARGO_DENY;
 use crate::error::Result;
 use crate::plane::clients;
 
-/// How long the advisory database may take. A network that drops packets answers never.
+/// How long the advisory database may take. A network that drops packets never answers.
 const PATIENCE: Duration = Duration::from_secs(120);
 const CHECK: [&str; 3] = ["--locked", "check", "--hide-inclusion-graph"];
 

@@ -257,6 +257,12 @@ mod tests {
         let git = |args: &[&str]| {
             let mut git = std::process::Command::new("git");
             git.current_dir(folder.path()).args(args);
+            // The settings of the user, and a repository that a hook names.
+            git.env_remove("GIT_DIR")
+                .env_remove("GIT_WORK_TREE")
+                .env_remove("GIT_INDEX_FILE");
+            git.env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_NOSYSTEM", "1");
             let done = git.output().unwrap();
             assert!(done.status.success(), "{args:?}: {done:?}");
             String::from_utf8_lossy(&done.stdout).trim().to_owned()

@@ -184,11 +184,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("metrics: {podMonitor: {interval: 1s1m}}", "interval"),
     (
-        "metrics: {serviceMonitor: {enabled: true, interval: 2m1s}}",
+        "metrics: {rules: {enabled: true}, serviceMonitor: {enabled: true, interval: 2m1s}}",
         "metrics.serviceMonitor.interval 2m1s is above 2m",
     ),
     (
-        "metrics: {podMonitor: {enabled: true, interval: 1h}}",
+        "metrics: {rules: {enabled: true}, podMonitor: {enabled: true, interval: 1h}}",
         "metrics.podMonitor.interval 1h is above 2m",
     ),
     (
