@@ -11,6 +11,7 @@ mod strangers;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,6 +23,9 @@ use crate::plane::kubeconfig::write_private;
 use crate::plane::{Helm, clients};
 use crate::process::guard;
 use crate::tools::Tool;
+
+/// How long one call of kubectl or Helm may take while the demo removes what it created.
+const CALL_OF_REMOVAL: Duration = Duration::from_secs(120);
 
 /// The cluster of the current context. Its kubeconfig is copied at the start, so that `kubectl config use-context` in
 /// another terminal changes nothing. Dropping the value removes the copy.
@@ -134,17 +138,37 @@ impl CurrentCluster {
 
     /// Runs kubectl and returns what it printed, also if it fails.
     pub(super) async fn kubectl_output(&self, args: &[&str]) -> Result<ClientOutput> {
-        clients::output(self.client(Tool::Kubectl)?, "kubectl", args, None).await
+        let client = self.client(Tool::Kubectl)?;
+        self.bounded("kubectl", clients::output(client, "kubectl", args, None))
+            .await
     }
 
     /// Runs kubectl with an input and returns its output. Fails if kubectl fails.
     pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
-        clients::run(self.client(Tool::Kubectl)?, "kubectl", args, Some(input)).await
+        let client = self.client(Tool::Kubectl)?;
+        self.bounded("kubectl", clients::run(client, "kubectl", args, Some(input)))
+            .await
     }
 
     /// Runs Helm and returns its output. Fails if Helm fails.
     pub async fn helm(&self, args: &[&str]) -> Result<String> {
-        clients::run(self.client(Helm::Four.tool())?, "helm", args, None).await
+        let client = self.client(Helm::Four.tool())?;
+        self.bounded("helm", clients::run(client, "helm", args, None))
+            .await
+    }
+
+    /// Waits for a client, but for a limited time while the demo removes what it created: no signal ends it then, so a
+    /// connection that is dead must not keep it.
+    async fn bounded<T>(&self, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.apart.load(Ordering::Relaxed) {
+            return work.await;
+        }
+        let late = |_| HarnessError::Late {
+            what: format!("the end of {name}"),
+            waited: CALL_OF_REMOVAL,
+            seen: "it was still running".to_owned(),
+        };
+        tokio::time::timeout(CALL_OF_REMOVAL, work).await.map_err(late)?
     }
 
     /// Writes a kubeconfig with a token of the `ServiceAccount` (valid for one hour), which has only its permissions.
