@@ -99,7 +99,7 @@ async fn build(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Test binaries that run in parallel with all others: they mostly wait (for an answer that never comes, for a lease to
 /// expire, for RBAC changes, for a project's rate limit), or would make the sequence of the others the longest.
-const PARALLEL: [&str; 5] = ["doctor", "hostile", "jobs", "leader", "tenancy"];
+const PARALLEL: [&str; 6] = ["doctor", "grants", "hostile", "jobs", "leader", "tenancy"];
 /// Property tests with tens of thousands of cases: they justify an optimised build and have a stage of their own.
 const PLANS: [&str; 2] = ["crash", "grant_plan"];
 /// The test that a stage of a release runs.
