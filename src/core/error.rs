@@ -49,8 +49,8 @@ pub enum KubeError {
     /// HTTP 404: the object does not exist.
     #[error("the object does not exist")]
     NotFound,
-    /// HTTP 403: the operator lacks an RBAC permission.
-    #[error("the operator lacks an RBAC permission")]
+    /// HTTP 403: the operator lacks a permission, a quota is exceeded, or an admission policy denies the request.
+    #[error("a missing permission, an exceeded quota or an admission policy forbids it")]
     Forbidden,
     /// HTTP 400 or 422, a failed `test` of a JSON patch, or a stored object that cannot be decoded.
     #[error("the request or the stored object is invalid")]
