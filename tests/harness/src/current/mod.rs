@@ -26,6 +26,8 @@ use crate::tools::Tool;
 
 /// How long one call of kubectl or Helm may take while the demo removes what it created.
 const CALL_OF_REMOVAL: Duration = Duration::from_secs(120);
+/// How often a call is made meanwhile if a signal ends the client.
+const ATTEMPTS_OF_REMOVAL: u32 = 5;
 
 /// The cluster of the current context. Its kubeconfig is copied at the start, so that `kubectl config use-context` in
 /// another terminal changes nothing. Dropping the value removes the copy.
@@ -138,23 +140,31 @@ impl CurrentCluster {
 
     /// Runs kubectl and returns what it printed, also if it fails.
     pub(super) async fn kubectl_output(&self, args: &[&str]) -> Result<ClientOutput> {
-        let client = self.client(Tool::Kubectl)?;
-        self.bounded("kubectl", clients::output(client, "kubectl", args, None))
-            .await
+        self.output(Tool::Kubectl, args, None).await
     }
 
     /// Runs kubectl with an input and returns its output. Fails if kubectl fails.
     pub async fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
-        let client = self.client(Tool::Kubectl)?;
-        self.bounded("kubectl", clients::run(client, "kubectl", args, Some(input)))
-            .await
+        self.output(Tool::Kubectl, args, Some(input)).await?.into_text()
     }
 
     /// Runs Helm and returns its output. Fails if Helm fails.
     pub async fn helm(&self, args: &[&str]) -> Result<String> {
-        let client = self.client(Helm::Four.tool())?;
-        self.bounded("helm", clients::run(client, "helm", args, None))
-            .await
+        self.output(Helm::Four.tool(), args, None).await?.into_text()
+    }
+
+    async fn output(&self, tool: Tool, args: &[&str], input: Option<&str>) -> Result<ClientOutput> {
+        let mut attempt = 1;
+        loop {
+            let work = clients::output(self.client(tool)?, tool.name(), args, input);
+            let output = self.bounded(tool.name(), work).await?;
+            // A key of the terminal also ends a client that has not left the group of the demo yet.
+            let again = self.apart.load(Ordering::Relaxed) && output.was_killed();
+            if !again || attempt == ATTEMPTS_OF_REMOVAL {
+                return Ok(output);
+            }
+            attempt += 1;
+        }
     }
 
     /// Waits for a client, but for a limited time while the demo removes what it created: no signal ends it then, so a

@@ -3,6 +3,7 @@
 //! clusters does not apply.
 
 use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -73,6 +74,11 @@ impl ClientOutput {
     /// Returns whether the client reported success.
     pub(crate) fn succeeded(&self) -> bool {
         self.status.success()
+    }
+
+    /// Returns whether a signal ended the client.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.status.signal().is_some()
     }
 
     /// Returns the standard output. A failure carries both outputs.
