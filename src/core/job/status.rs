@@ -212,8 +212,10 @@ pub fn has_unstored_results(stored: &JobStatus, status: &JobStatus) -> bool {
     let done = |status: &JobStatus| {
         let items = status.items.iter();
         items
-            .map(|items| items.succeeded + items.failed + items.ignored + items.skipped)
-            .sum::<i32>()
+            .flat_map(|items| [items.succeeded, items.failed, items.ignored, items.skipped])
+            // A stored status can have any numbers.
+            .map(i64::from)
+            .sum::<i64>()
     };
     status.reports.is_none() && done(status) > done(stored)
 }

@@ -188,6 +188,8 @@ fn results_of_a_status_are_unstored_unless_they_are_counted_or_in_reports() {
         (of(2, 1, none()), of(2, 2, none()), true),
         (of(2, 1, none()), of(3, 1, none()), true),
         (of(2, 1, none()), of(3, 1, in_reports), false),
+        // Somebody else can write any numbers into the stored one.
+        (of(i32::MAX, i32::MAX, none()), of(3, 1, none()), false),
     ] {
         assert_eq!(
             has_unstored_results(&stored, &status),
