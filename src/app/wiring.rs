@@ -85,10 +85,20 @@ impl Adapters {
         api: CloudApi,
         call: impl Future<Output = Result<T, CloudError>>,
     ) -> Result<T, CloudError> {
+        self.timed(api, call, Result::is_ok).await
+    }
+
+    /// Makes a call, and counts it with its duration and whether its answer is a success.
+    async fn timed<T>(
+        &self,
+        api: CloudApi,
+        call: impl Future<Output = T>,
+        succeeded: impl Fn(&T) -> bool,
+    ) -> T {
         let started = Instant::now();
         let answer = call.await;
         let seconds = started.elapsed().as_secs_f64();
-        self.metrics.cloud_call(api, answer.is_ok(), seconds);
+        self.metrics.cloud_call(api, succeeded(&answer), seconds);
         answer
     }
 }
@@ -234,12 +244,9 @@ impl Ports for Adapters {
     }
     async fn is_public(&self, bucket: &BucketRef, keys: &AccessKeys) -> Option<bool> {
         let place = bucket_place(bucket).ok()?;
-        let started = Instant::now();
-        let public = oss_policy::is_public(&self.cloud, &place, keys, now()).await;
-        let seconds = started.elapsed().as_secs_f64();
-        self.metrics
-            .cloud_call(CloudApi::GetBucketPolicyStatus, public.is_some(), seconds);
-        public
+        let call = oss_policy::is_public(&self.cloud, &place, keys, now());
+        self.timed(CloudApi::GetBucketPolicyStatus, call, Option::is_some)
+            .await
     }
     async fn store_policy_backup(&self, backup: PolicyBackup) -> Result<Option<BackupRef>, KubeError> {
         policy_backups::store_policy_backup(self.api("").await, backup).await

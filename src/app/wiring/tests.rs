@@ -133,12 +133,7 @@ async fn the_calls_of_jobs_count_like_those_of_grants() {
         std::future::ready(http::Response::builder().body(kube::client::Body::empty()))
     });
     let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
-    let keys = AccessKeys {
-        id: "id".to_owned(),
-        secret: "secret".into(),
-        token: None,
-        expires_at: None,
-    };
+    let keys = keys();
     let position = ListPosition::default();
     let payer = RequestPayer::default();
     let listed = world.list_objects("cn-hangzhou", "pics", "", &position, payer, &keys);
@@ -156,6 +151,31 @@ async fn the_calls_of_jobs_count_like_those_of_grants() {
     ] {
         let line = format!("immops_cloud_requests_total{{api=\"{api}\",outcome=\"failed\"}} {calls}\n");
         assert!(series.contains(&line), "{api}: {series}");
+    }
+}
+
+fn bucket(region: &str) -> BucketRef {
+    BucketRef {
+        name: "pics".to_owned(),
+        region: region.to_owned(),
+        owner_uid: "65432".to_owned(),
+    }
+}
+
+fn project() -> ProjectRef {
+    ProjectRef {
+        name: "scores".to_owned(),
+        region: "cn-hangzhou".to_owned(),
+        account_uid: "12345".to_owned(),
+    }
+}
+
+fn keys() -> AccessKeys {
+    AccessKeys {
+        id: "id".to_owned(),
+        secret: "secret".into(),
+        token: None,
+        expires_at: None,
     }
 }
 
@@ -186,22 +206,7 @@ async fn every_call_is_timed_and_those_that_a_missing_permission_only_limits_do_
         fence: Fence::disabled(),
         ..adapters(&server_that_denies().await, kube::Client::new(server, "n"))
     };
-    let bucket = BucketRef {
-        name: "pics".to_owned(),
-        region: "cn-hangzhou".to_owned(),
-        owner_uid: "65432".to_owned(),
-    };
-    let project = ProjectRef {
-        name: "scores".to_owned(),
-        region: "cn-hangzhou".to_owned(),
-        account_uid: "12345".to_owned(),
-    };
-    let keys = AccessKeys {
-        id: "id".to_owned(),
-        secret: "secret".into(),
-        token: None,
-        expires_at: None,
-    };
+    let (bucket, project, keys) = (bucket("cn-hangzhou"), project(), keys());
     let access = JobAccess::default();
     let score = world.detect_image_score(&project, &access, &keys, "oss://pics/a.jpg");
     assert!(score.await.is_err());
@@ -242,22 +247,7 @@ async fn policy_writes_and_billed_calls_do_not_start_without_the_lease() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
     let world = adapters(&url, client);
-    let bucket = BucketRef {
-        name: "pics".to_owned(),
-        region: "cn-hangzhou".to_owned(),
-        owner_uid: "65432".to_owned(),
-    };
-    let project = ProjectRef {
-        name: "scores".to_owned(),
-        region: "cn-hangzhou".to_owned(),
-        account_uid: "12345".to_owned(),
-    };
-    let keys = AccessKeys {
-        id: "id".to_owned(),
-        secret: "secret".into(),
-        token: None,
-        expires_at: None,
-    };
+    let (bucket, project, keys) = (bucket("cn-hangzhou"), project(), keys());
     let access = JobAccess::default();
     let policy = CheckedPolicy::of("b", None, r#"{"Statement":[]}"#, &[]).unwrap();
     let deletion = CheckedDeletion::of("b", None, &[]).unwrap();
@@ -287,17 +277,7 @@ async fn a_call_that_a_name_prevents_says_in_the_log_which_one() {
         std::future::ready(http::Response::builder().body(kube::client::Body::empty()))
     });
     let world = adapters("http://127.0.0.1:9", kube::Client::new(server, "n"));
-    let bucket = BucketRef {
-        name: "pics".to_owned(),
-        region: "elsewhere".to_owned(),
-        owner_uid: "1234567890123456".to_owned(),
-    };
-    let keys = AccessKeys {
-        id: "a".to_owned(),
-        secret: "b".into(),
-        token: None,
-        expires_at: None,
-    };
+    let (bucket, keys) = (bucket("elsewhere"), keys());
     let refused = world.get_policy(&bucket, &keys).await.unwrap_err();
     assert_eq!(refused.code, "InvalidName");
     let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
