@@ -131,13 +131,7 @@ fn backups_have_a_namespace_of_choice() {
 /// Two releases of the same name, each with rules by labels for a namespace of its own.
 #[tokio::test]
 async fn releases_for_watched_namespaces_read_the_labels_of_these_alone() {
-    let plane = ControlPlane::start(Options {
-        controllers: false,
-        nodes: false,
-        audit: false,
-    })
-    .await
-    .unwrap();
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
     let releases = [("one-system", "w1"), ("two-system", "w2")];
     for namespace in releases.iter().flat_map(|(own, watched)| [own, watched]) {
         plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
@@ -172,13 +166,7 @@ async fn releases_for_watched_namespaces_read_the_labels_of_these_alone() {
 /// Helm creates the Deployment of the new name, with a Lease of its own, before it deletes the old one.
 #[tokio::test]
 async fn an_upgrade_to_another_name_waits_until_the_operator_is_stopped() {
-    let plane = ControlPlane::start(Options {
-        controllers: false,
-        nodes: false,
-        audit: false,
-    })
-    .await
-    .unwrap();
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
     let chart = chart().display().to_string();
     for (major, namespace) in BOTH.into_iter().zip(["three-system", "four-system"]) {
         plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
