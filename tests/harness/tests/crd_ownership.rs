@@ -210,10 +210,13 @@ async fn an_upgrade_deletes_the_crds_only_if_it_says_so() {
         run("upgrade", "crds.enabled=false,crds.allowDeletion=true")
             .await
             .unwrap();
+        // One that still terminates would be counted below, and be gone in the next step.
         let gone = [
             "wait",
             "--for=delete",
             "crd/immbucketgrants.immops.dev",
+            "crd/imagescorejobs.immops.dev",
+            "crd/imagescorereports.immops.dev",
             "--timeout=600s",
         ];
         plane.kubectl(&gone).await.unwrap();
