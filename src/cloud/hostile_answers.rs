@@ -1,9 +1,10 @@
-//! Error responses that a service, a proxy or an attacker can send: what of them can be shown.
+//! Responses that a service, a proxy or an attacker can send: what of them can be shown.
 
 use proptest::prelude::*;
 
 use super::classify::{ErrorHeaders, oss_error, rpc_error};
 use super::error_text::RequestNames;
+use super::{imm::limits_of, oss_policy::bucket_of, sts::account_of};
 
 /// A value of a member that explains a refusal: known or not.
 fn claim() -> impl Strategy<Value = String> {
@@ -67,6 +68,22 @@ proptest! {
             let own = |c: char| c.is_ascii_alphabetic() || " :-".contains(c);
             prop_assert!(said.chars().all(own) && said.len() <= 120, "{said}");
             prop_assert!(!error.code.is_empty());
+        }
+    }
+
+    /// For every successful response, what a status shows of it has the form of a UID, of a region or of a role name.
+    #[test]
+    fn of_a_hostile_success_only_names_of_the_right_form_survive(text in ".{0,60}|[a-z]{2}-[a-z0-9-]{0,40}|[0-9]{1,25}") {
+        let plain = |shown: &str| shown.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && shown.len() <= 64;
+        let quoted = serde_json::json!({"AccountId": text, "Project": {"ServiceRole": text}}).to_string();
+        let account = account_of(quoted.as_bytes());
+        prop_assert!(account.iter().all(|uid| plain(uid)), "{account:?}");
+        let role = limits_of(quoted.as_bytes()).unwrap().service_role;
+        prop_assert!(role.iter().all(|role| plain(role)), "{role:?}");
+        let escaped = quick_xml::escape::escape(text.as_str());
+        let xml = format!("<BucketInfo><Bucket><Location>{escaped}</Location><Owner><ID>{escaped}</ID></Owner></Bucket></BucketInfo>");
+        if let Some(bucket) = bucket_of(xml.as_bytes()) {
+            prop_assert!(bucket.region.iter().chain(&bucket.owner_uid).all(|shown| plain(shown)), "{bucket:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::rpc::{RpcCall, send_rpc};
 use super::sign::acs3;
 use crate::api::{JobAccess, RoleChain, RoleType};
 use crate::core::place::ProjectPlace;
+use crate::core::validate::check_role;
 use crate::ports::{AccessKeys, CloudError, ProjectLimits};
 
 /// The success response. The score is kept digit by digit as in the response and never converted to a float: `T` is a
@@ -129,13 +130,18 @@ pub async fn project_limits(
         whole: &[project.name()],
     };
     let body = send_imm(cloud, project, ("GetProject", names), &query, keys, now).await?;
-    let shown: GetProjectResponse =
-        parse_answer(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))?;
+    limits_of(&body).ok_or_else(|| classify::unanswered("NoProjectInAnswer"))
+}
+
+/// Returns the limits in a response. A service role that is no name of a role counts as none.
+pub(super) fn limits_of(body: &[u8]) -> Option<ProjectLimits> {
+    let shown: GetProjectResponse = parse_answer(body)?;
     let usable = |limit: Option<u32>| limit.filter(|n| *n > 0).unwrap_or(100);
-    Ok(ProjectLimits {
+    let role = |name: &String| check_role("ServiceRole", name).is_ok();
+    Some(ProjectLimits {
         queries_per_second: usable(shown.project.queries_per_second),
         concurrency: usable(shown.project.concurrency),
-        service_role: shown.project.service_role.filter(|r| !r.is_empty()),
+        service_role: shown.project.service_role.filter(role),
     })
 }
 

@@ -14,6 +14,7 @@ use super::sign::{Header, encode, oss_v4};
 use crate::api::ObservedBucket;
 use crate::core::grant::PublicAccessBlock;
 use crate::core::place::BucketPlace;
+use crate::core::validate::{check_region_id, check_uid};
 use crate::ports::{AccessKeys, CloudError, CloudErrorKind, PolicyRead};
 
 /// How far the time of a signature may differ from the clock of OSS.
@@ -162,14 +163,16 @@ pub async fn bucket_info(
             error => Err(error),
         };
     }
-    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let info: BucketInfo =
-        quick_xml::de::from_str(text).map_err(|_| classify::unanswered("NoBucketInfoInAnswer"))?;
-    let digits = |id: &String| (5..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    bucket_of(&answer.body).ok_or_else(|| classify::unanswered("NoBucketInfoInAnswer"))
+}
+
+/// Returns the bucket in a response. An owner or a region that cannot be one counts as unknown.
+pub(super) fn bucket_of(body: &[u8]) -> Option<ObservedBucket> {
+    let info: BucketInfo = quick_xml::de::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let region = info.bucket.location.trim_start_matches("oss-").to_owned();
-    Ok(ObservedBucket {
-        owner_uid: Some(info.bucket.owner.id).filter(digits),
-        region: Some(region).filter(|r| r.len() <= 40),
+    Some(ObservedBucket {
+        owner_uid: Some(info.bucket.owner.id).filter(|uid| check_uid("ID", uid).is_ok()),
+        region: Some(region).filter(|region| check_region_id("Location", region).is_ok()),
     })
 }
 

@@ -14,6 +14,7 @@ use super::error_text::RequestNames;
 use super::rpc::{RpcCall, UnsignedQuery, send_rpc};
 use super::sign::acs3;
 use crate::core::doctor::AnswerHead;
+use crate::core::validate::check_uid;
 use crate::ports::{AccessKeys, CloudError, RoleSession};
 
 #[derive(Deserialize)]
@@ -79,9 +80,14 @@ pub async fn answer_to_exchange(
 /// Returns the UID of the account that owns the credentials.
 pub async fn caller_account(cloud: &Cloud, keys: &AccessKeys, now: Timestamp) -> Result<String, CloudError> {
     let body = send_sts(cloud, "GetCallerIdentity", "", Some(keys), now).await?;
-    let identity: CallerIdentity =
-        parse_answer(&body).ok_or_else(|| classify::unanswered("NoIdentityInAnswer"))?;
-    Ok(identity.account_id)
+    account_of(&body).ok_or_else(|| classify::unanswered("NoIdentityInAnswer"))
+}
+
+/// Returns the UID in a response. Other text is not shown to anyone.
+pub(super) fn account_of(body: &[u8]) -> Option<String> {
+    let identity: CallerIdentity = parse_answer(body)?;
+    check_uid("AccountId", &identity.account_id).ok()?;
+    Some(identity.account_id)
 }
 
 /// Sends one call with its parameters in a form body, signed if `keys` is given. Returns the body of a 200 response;
