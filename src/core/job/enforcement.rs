@@ -57,7 +57,7 @@ pub(super) fn waits_until(wait: Option<&EnforcementWait>, now: Timestamp) -> Opt
 
 fn cause(grant: &ObjectKey) -> String {
     format!(
-        "IMM denied the first call, and OSS may not enforce grant {grant} yet, which is less than 10 minutes old: trying again"
+        "IMM denied the first call, and OSS may not enforce grant {grant} yet, because its policy was last written less than 10 minutes ago: trying again"
     )
 }
 
