@@ -99,7 +99,7 @@ kind_reasons! {
         PolicyUnreadable: "The policy is not a document that can be edited safely, so the operator does not change it. Correct the policy at OSS.",
         ForeignStatementRejected: "OSS rejects the policy because of its content, although the statements of the grant are valid. Check the unmanaged statements and correct them at OSS.",
         ExistingStatement: "An equal statement exists already and adoptionPolicy is Fail. Set adoptionPolicy to Adopt, or remove the statement.",
-        LedgerFull: "The grant owns 12 statements, the maximum, and some of them are still being removed. The operator continues when these have left the policy. No action needed.",
+        LedgerFull: "The grant owns 12 statements, the maximum. If some of them are still being removed, the operator continues when these have left the policy. If the grant is stalled, a later version of the operator wrote entries of status.owned that this version cannot verify: use that version, or remove these entries.",
         RateLimited: "OSS throttles the requests. The operator retries automatically. No action needed.",
         CloudUnavailable: "OSS did not answer, returned a server error (5xx), rejected the time of the request, or rejected a change of the policy because another request changes the settings of the bucket. The operator retries automatically. If it persists, check the network and the clock of the operator's node.",
         RequestRejected: "OSS rejected the request with a code that a retry does not change. The operator retries at each drift check. If it repeats, report the code.",

@@ -152,7 +152,7 @@ fn planned_summary(
             "A statement would have {bytes} bytes, and OSS accepts {STATEMENT_LIMIT}: shorten spec.access.prefixes, or split the grant"
         ),
         GrantOutcome::LedgerFull if grant.only_stored.unverified > 0 => {
-            progressing!(
+            stalled!(
                 R::LedgerFull,
                 "status.owned has no free entry: this version cannot verify {} of its 12 entries, and keeps them. Use the version that wrote them, or remove them from status.owned",
                 grant.only_stored.unverified

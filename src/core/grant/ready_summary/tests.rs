@@ -94,8 +94,13 @@ fn the_state_of_the_grant_decides_which_message_fits() {
     assert!(summary(&bare(), full()).message.contains("12 statements"));
     let mut newer = bare();
     newer.only_stored.unverified = 3;
-    let message = summary(&newer, full()).message;
-    assert!(message.contains("cannot verify 3 of its 12"), "{message}");
+    let newer = summary(&newer, full());
+    assert!(
+        newer.message.contains("cannot verify 3 of its 12"),
+        "{}",
+        newer.message
+    );
+    assert!(newer.stalled && !summary(&bare(), full()).stalled);
 
     let failed = |kind, code| GrantState::CloudFailed(CloudError::new(kind, code));
     let gone = || failed(CloudErrorKind::NoSuchBucket, "NoSuchBucket");
