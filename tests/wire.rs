@@ -23,7 +23,7 @@ mod wire {
     enum Answer {
         /// Sends these bytes, then closes the connection.
         Bytes(&'static str),
-        /// Sends these bytes, then zeros without end.
+        /// Sends these bytes, then an endless stream of zeros.
         Endless(&'static str),
         /// Sends these bytes, then one more each second.
         Slow(&'static str),

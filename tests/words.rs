@@ -20,6 +20,26 @@ mod words {
         "ever more seldom",
         "nobody must act",
         "a person must act",
+        "go on",
+        "goes on",
+        "going on",
+        "all the same",
+        "without end",
+        "takeover",
+        "whoever",
+        "lets go",
+        "taken out",
+    ];
+    /// Phrases of the code that nothing contains that users read.
+    const INTERNAL: &[&str] = &["foreign", "ledger", "ledgers", "lane", "lanes"];
+    const USERS_READ: &[&str] = &[
+        "docs/",
+        "charts/",
+        "crds/",
+        "deploy/",
+        "README.md",
+        "CHANGELOG.md",
+        "SUPPORT.md",
     ];
     const PLACES: &[&str] = &[
         "src",
@@ -30,6 +50,11 @@ mod words {
         "deploy",
         "README.md",
         "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "DEVELOPMENT.md",
+        "SECURITY.md",
+        "SUPPORT.md",
     ];
     /// This list itself.
     const EXEMPT: &[&str] = &["tests/words.rs"];
@@ -170,7 +195,7 @@ mod words {
 
     #[test]
     fn no_text_contains_a_retired_phrase() {
-        let mut checked = 0;
+        let (mut checked, mut faults) = (0, Vec::new());
         for (name, text) in texts() {
             checked += 1;
             let words = text
@@ -178,11 +203,15 @@ mod words {
                 .filter(|word| !word.is_empty());
             let flat = words.map(str::to_lowercase).collect::<Vec<_>>().join(" ");
             let flat = format!(" {flat} ");
-            for phrase in PROSE {
-                assert!(!flat.contains(&format!(" {phrase} ")), "{name}: {phrase}");
-            }
+            // The page of guarantees contains names of tests.
+            let read = USERS_READ.iter().any(|place| name.starts_with(place));
+            let internal = read && name != "docs/src/reference/guarantees.md";
+            let phrases = PROSE.iter().chain(INTERNAL.iter().filter(|_| internal));
+            let retired = phrases.filter(|phrase| flat.contains(&format!(" {phrase} ")));
+            faults.extend(retired.map(|phrase| format!("{name}: {phrase}")));
         }
         assert!(checked > 250, "only {checked} files were checked");
+        assert!(faults.is_empty(), "{faults:#?}");
     }
 
     #[test]

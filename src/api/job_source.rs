@@ -56,7 +56,7 @@ pub struct PrefixSource {
     pub max_objects: i32,
     /// Only objects modified after this time (RFC 3339 with a capital T and Z, for example 2026-01-31T00:00:00Z). Objects modified after the start of the job are always left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    // Without the format date-time: the API server would show a bare pattern to whoever writes the time in another form.
+    // Without the format date-time: the API server would answer another form of the time with a bare pattern.
     #[schemars(with = "Option<String>", length(max = 64), regex(pattern = TIME))]
     pub modified_after: Option<Time>,
     /// Whether objects that IMM cannot score are called anyway: empty ones, ones over 20 MiB, and archived ones that are not restored. Each call of them is billed. Default: false, they are skipped without a call, with the codes Empty, TooLarge and Archived.

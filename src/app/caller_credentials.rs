@@ -1,4 +1,4 @@
-//! Credentials of whoever runs a command: their own environment, or the Secrets and ServiceAccounts that *they* may
+//! Credentials of the user who runs a command: their environment, or the Secrets and ServiceAccounts that *they* may
 //! use. The operator's identity is never involved.
 
 use crate::cloud::{Cloud, sts};

@@ -1,4 +1,4 @@
-//! Why the process, or a command in the cluster, cannot go on.
+//! Why the process, or a command in the cluster, ends.
 
 use std::net::SocketAddr;
 

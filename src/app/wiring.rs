@@ -150,7 +150,7 @@ impl Ports for Adapters {
         patches::mark_started(self.api(&job.key.namespace).await, job).await
     }
     async fn read_secret(&self, namespace: &str, name: &str) -> Result<AccessKeys, CredentialsError> {
-        // Whoever names the Secret decides its size.
+        // The author of an object that names a Secret decides its size.
         let (_memory, api) = self.api_with_memory(namespace, OBJECT_BYTES).await;
         credentials::read_secret(api, namespace, name).await
     }

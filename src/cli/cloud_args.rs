@@ -117,8 +117,8 @@ pub(super) struct CloudArgs {
     /// at each use. Takes precedence over the ALIBABA_CLOUD_ variables.
     #[arg(long, env = "IMM_OPERATOR_CREDENTIALS_FOLDER")]
     credentials_folder: Option<PathBuf>,
-    /// Address of a metadata service on this machine, for tests. Addresses of other machines are rejected: whoever
-    /// answers decides who the operator is.
+    /// Address of a metadata service on this machine, for tests. Addresses of other machines are rejected: the
+    /// server that answers decides which identity the operator has.
     #[arg(long, hide = true, value_parser = parse_loopback)]
     metadata_address: Option<SocketAddr>,
 }

@@ -69,7 +69,7 @@ pub(super) fn for_kubectl(mut program: clap::Command, line: Vec<OsString>) -> St
     let mut directives = NO_FILES;
     for candidate in candidates.iter().filter(|candidate| !candidate.is_hide_set()) {
         let value = candidate.get_value().to_string_lossy();
-        // The path goes on in that folder.
+        // The path continues in that folder.
         if value.ends_with('/') {
             directives |= NO_SPACE;
         }

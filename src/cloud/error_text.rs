@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_projects_and_roles_are_taken_out_and_the_rest_is_kept() {
+    fn names_of_projects_and_roles_are_removed_and_the_rest_is_kept() {
         let names = RequestNames {
             uri: None,
             whole: &["Photo-Project", "region-reader", "region", "oss"],

@@ -39,7 +39,8 @@ pub struct MetadataService {
 
 impl MetadataService {
     /// Creates a client of the metadata service. `loopback` replaces its address in tests; an address of another
-    /// machine is ignored, because whoever answers decides who the operator is.
+    /// machine is ignored, because the server that answers decides which
+    /// identity the operator has.
     ///
     /// # Errors
     /// [`ClientError`] if TLS cannot be set up.

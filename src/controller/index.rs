@@ -64,7 +64,7 @@ pub(super) struct WatchedJob {
 struct IndexedGrant {
     token: ChangeDigest,
     readiness: ChangeDigest,
-    /// Digests of the listed namespaces: whoever writes a grant can list a hundred long names.
+    /// Digests of the listed namespaces, because a grant can list a hundred long names.
     consumers: Box<[ChangeDigest]>,
     bucket: Arc<str>,
     labels: ObjectLabels,

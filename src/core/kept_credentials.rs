@@ -100,7 +100,7 @@ impl KeptCredentials {
     }
 
     /// Records at `now`, for objects that existed before, that the reference is open and contains credentials with this
-    /// digest. Returns the session that was opened with the same ones, which goes on: the check alone was due.
+    /// digest. Returns the session that was opened with the same ones and stays open: only the check was due.
     pub fn opened(
         &mut self,
         identity: &Identity,

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-/// How long a billed call may outlast the lease: longer than a lease is the time that IMM needs for a slow image. Whoever
-/// takes over an expired lease makes no billed call for as long, so that none is made twice.
+/// How long a billed call may outlast the lease: longer than a lease is the time that IMM needs for a slow image. A Pod
+/// that takes over an expired lease makes no billed call for as long, so that none is made twice.
 pub const BILLED_OVERRUN: Duration = Duration::from_secs(30);
 
 /// Lease duration and renewal interval.

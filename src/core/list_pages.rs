@@ -19,7 +19,7 @@ pub enum ListFailure {
     Other,
 }
 
-/// Returns the number of objects of a page to list with after a failure; `None` to go on. `page` is the current
+/// Returns the number of objects of a page to list with after a failure; `None` to continue. `page` is the current
 /// number, `None` while the list is streamed.
 pub fn smaller_page(page: Option<u32>, failure: ListFailure) -> Option<u32> {
     match (page, failure) {

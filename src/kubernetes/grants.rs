@@ -40,7 +40,7 @@ pub(crate) async fn list_grants(
         let listed = list_grants_in(kubernetes, name, of_bucket.clone(), &mut found).await;
         match logged("list", "ImmBucketGrants", listed) {
             Ok(()) => any_listed = true,
-            // Whoever administers a namespace can remove the operator's RoleBinding there, and must not stop the grants
+            // The administrators of a namespace can remove the operator's RoleBinding there, and must not stop the grants
             // of the others.
             Err(error @ KubeError::Forbidden) if scope.is_some() => refused = Some(error),
             Err(error) => return Err(error),

@@ -103,7 +103,7 @@ async fn store_backup_in(
 }
 
 /// Adds a copy under `entry`, and removes the oldest of the others beyond the number that is kept. After the clock was
-/// set back, older copies have later keys: the new one stays all the same, because a status names it.
+/// set back, older copies have later keys: the new one stays nevertheless, because a status names it.
 fn add_copy(data: &mut BTreeMap<String, String>, entry: &str, backup: PolicyBackup) {
     let others = data.keys().filter_map(|key| key.strip_suffix(".json"));
     let others: Vec<String> = others

@@ -104,7 +104,7 @@ async fn an_accepted_write_that_no_read_shows_is_not_reported_as_put_back() {
     let report = DoctorReport::of_restoration(&outcome, "before.json");
     assert_eq!(report.exit_code(), 2);
     remove_restored(&outcome, &target.file);
-    // Later the file is enough to put the policy back.
+    // Later the file is enough to restore the policy.
     world.emulator.set_lag(Lag::default());
     let image = read_image(&target.file).unwrap();
     let (cloud, bucket, keys) = (&target.cloud, &target.bucket, &target.owner_keys);

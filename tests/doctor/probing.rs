@@ -272,7 +272,7 @@ async fn a_signal_ends_the_probe_and_the_policy_comes_back() {
         let world = World::new("", "").await;
         let (child, hold) = held(&world).await;
         assert!(world.emulator.policy(PROBE_BUCKET).is_some());
-        // The answer after the signal is a refusal, so that the probe would go on without it.
+        // The answer after the signal is a refusal, so that the probe would continue without it.
         let denied = FaultAnswer {
             status: 403,
             code: "AccessDenied".to_owned(),

@@ -196,7 +196,7 @@ async fn a_token_is_exchanged_where_sts_answers_in_xml() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_whose_settings_are_locked_is_read_all_the_same() {
+async fn a_bucket_whose_settings_are_locked_is_still_read() {
     let world = World::new(", settingsLockMs: 300", "").await;
     assert!(world.emulator.change_settings(BUCKET));
     let report = examine(&world, &both(), 1, &[("policy-readable", "ok")]).await;

@@ -183,7 +183,7 @@ fn used_files(sources: &[Source], source: &Source) -> BTreeSet<usize> {
         }
     }
     let tokens = tokens(&source.code);
-    // A path goes on after `::`, and `pub(in …)` uses nothing.
+    // A path continues after `::`, and `pub(in …)` uses nothing.
     let starts = |index: usize| {
         let before = &tokens[index.saturating_sub(2)..index];
         before.last() != Some(&"::") && before != ["(", "in"]

@@ -80,7 +80,7 @@ pub enum DoctorError {
     /// Signals cannot be handled.
     #[error("signals cannot be handled: {0}")]
     Signals(#[source] std::io::Error),
-    /// A call without which a probe cannot go on failed.
+    /// A call failed on which the rest of a probe depends.
     #[error("{what} ({source})")]
     Call {
         /// What failed.

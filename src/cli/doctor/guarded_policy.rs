@@ -1,5 +1,5 @@
 //! The policy of a probe bucket: it is changed only where the live one is the one from before or one of the probe's,
-//! and what the probe writes is stored before, so that it can be put back.
+//! and what the probe writes is stored before, so that it can be restored.
 
 use std::slice::Iter;
 use std::time::Duration;
@@ -234,7 +234,7 @@ impl<'a> GuardedPolicy<'a> {
         rejects_public.then_some(false)
     }
 
-    /// Puts the policy from before back, while the probe goes on.
+    /// Restores the earlier policy while the probe continues.
     ///
     /// # Errors
     /// Returns why nothing was written.
@@ -253,7 +253,7 @@ impl<'a> GuardedPolicy<'a> {
         })
     }
 
-    /// Writes a policy, or without one puts the policy from before back, and again while another client changes
+    /// Writes a policy, or without one restores the earlier policy, and again while another client changes
     /// settings of the bucket: what that client may write to the policy meanwhile is looked for each time. Returns
     /// also the credentials.
     ///

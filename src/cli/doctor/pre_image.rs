@@ -126,7 +126,7 @@ pub async fn restore(
             }
             Err(error) => {
                 keys.on_error(&error).await;
-                format!("the policy could not be put back ({})", error.code_and_refusal())
+                format!("the policy could not be restored ({})", error.code_and_refusal())
             }
         };
     }
@@ -169,7 +169,7 @@ fn store_synced(
             .open(path)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| sync(&file));
         if written.is_err() {
-            // A part of the policy could not be put back, and would be in the way of the next attempt.
+            // A part of the policy could not be restored, and would be in the way of the next attempt.
             let _ = std::fs::remove_file(path);
         }
         written

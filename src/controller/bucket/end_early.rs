@@ -1,4 +1,4 @@
-//! Ends a reconcile of a grant set that cannot go on: forgets rejected credentials, releases deleted grants of a
+//! Ends a reconcile of a grant set that cannot continue: forgets rejected credentials, releases deleted grants of a
 //! bucket that is gone, and writes the cause to the other grants.
 
 use std::time::Duration;

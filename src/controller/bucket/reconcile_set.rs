@@ -1,7 +1,7 @@
 //! Reconciles one grant set: the grants of a bucket that share an identity and a region.
 //!
 //! Flow: return early while the inputs are unchanged and the set is not due; prepare the grants without touching the
-//! policy; converge the policy; finish with the statuses. A step that cannot go on ends the reconcile early, with a state
+//! policy; converge the policy; finish with the statuses. A step that cannot continue ends the reconcile early, with a state
 //! for the grants.
 //!
 //! Guarantees: no cloud call is made when every grant has a state without one. A ledger is stored before the write

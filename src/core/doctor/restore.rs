@@ -40,7 +40,7 @@ pub enum Restoration {
     Foreign,
 }
 
-/// How putting back ended.
+/// How restoring ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestoreOutcome {
     /// The policy is byte for byte the one from before.

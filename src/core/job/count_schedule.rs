@@ -41,7 +41,7 @@ impl CountSchedule {
     }
 }
 
-/// Decides whether a count goes on after it has stored the number of items so far: not if the job is gone or another
+/// Decides whether a count continues after it has stored the number of items so far: not if the job is gone or another
 /// client has written it, nor if it was edited, because the write may have taken over the edit. A failed write stops
 /// no count.
 pub fn after_shown_count(stored: WriteResult, is_edited: bool) -> ControlFlow<Action> {

@@ -22,7 +22,7 @@ pub struct WaitingTime {
     pub next: Duration,
 }
 
-/// Decides how long a job goes on waiting. `until` is the end of the propagation delay of a live grant, during which
+/// Decides how long a job continues to wait. `until` is the end of the propagation delay of a live grant, during which
 /// the job does not time out. `message` says what is missing.
 ///
 /// # Errors

@@ -127,7 +127,7 @@ fn a_check_alone_renews_a_session_of_the_same_credentials_and_no_other() {
         token: None,
         expires_at: Some(now + SignedDuration::from_secs(3600)),
     };
-    for (role, with, goes_on) in [
+    for (role, with, is_kept) in [
         (Some("r"), "same", true),
         (Some("r"), "rotated", false),
         (None, "same", false),
@@ -141,7 +141,7 @@ fn a_check_alone_renews_a_session_of_the_same_credentials_and_no_other() {
             "a check is due"
         );
         let session = kept.opened(&identity, &scope, &users, with, later);
-        assert_eq!(session.is_some(), goes_on, "{role:?} {with}");
+        assert_eq!(session.is_some(), is_kept, "{role:?} {with}");
         kept.forget(&identity);
         assert!(kept.usable(&identity, &scope, &users, later).is_none());
     }

@@ -23,7 +23,7 @@ fn leadership(client: &Client) -> Leadership {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_whoever_takes_over_an_expired_lease_waits_before_billed_calls() {
+async fn only_a_pod_that_takes_over_an_expired_lease_waits_before_billed_calls() {
     for (holder, wait) in [("other", 30), ("", 0)] {
         let server = tower::service_fn(move |request: http::Request<kube::client::Body>| async move {
             let holder = if request.method() == http::Method::GET {

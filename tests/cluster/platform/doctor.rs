@@ -1,4 +1,4 @@
-//! `imm-operator doctor` on objects in the cluster, with the rights of whoever runs it.
+//! `imm-operator doctor` on objects in the cluster, with the permissions of the user who runs it.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    /// An answer has denied a release. If the grant is gone all the same, the process takes it for one that was deleted
+    /// An answer has denied a release. If the grant is gone nevertheless, the process takes it for one that was deleted
     /// without its finalizer, and reads the policy once more.
     pub fn note_denied_release(&mut self, last: &GrantObject) {
         if self

@@ -64,7 +64,7 @@ fn random_histories_keep_the_invariants() {
     found.must_be_clean();
 }
 
-/// `make faults` puts them back one at a time; the code around them changes more often than that is run.
+/// `make faults` reintroduces them one at a time; the code around them changes more often than that is run.
 #[test]
 fn every_known_fault_can_still_be_put_back() {
     let root = env!("CARGO_MANIFEST_DIR");

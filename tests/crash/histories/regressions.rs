@@ -78,7 +78,7 @@ const REGRESSIONS: &[Regression] = &[
         line: r#"{"size":[1,2,2],"steps":[[{"Effects":0},{"Apply":[1,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[3,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[4,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":1,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Apply":[6,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Edit":[1,"Account",1]}],[{"Seconds":2},{"Apply":[3,{"bucket":0,"identity":1,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Preview":[0,true]}],[{"Effects":6},{"CreateNamespace":1}]]}"#,
     },
     Regression {
-        name: "a job is stopped by the rules when all its images are scored, and goes on when the limits of the project are forgotten",
+        name: "a job is stopped by the rules when all its images are scored, and continues when the limits of the project are forgotten",
         line: r#"{"size":[1,2,1],"steps":[[{"Effects":0},{"CreateJob":[0,{"bucket":0,"identity":0,"images":1,"prefix":false,"grant":0,"poor":false}]}],[{"Seconds":2},{"EditJob":[0,"Suspend"]}],[{"Effects":2},{"CreateJob":[2,{"bucket":0,"identity":0,"images":3,"prefix":false,"grant":0,"poor":false}]}],[{"Effects":11},{"Rules":3}],[{"Seconds":400},{"Apply":[0,{"bucket":0,"identity":0,"account":0,"prefix":0,"preset":0,"adoption":0,"deletion":0,"finalizer":false}]}],[{"Effects":0},{"Rules":0}]]}"#,
     },
     Regression {

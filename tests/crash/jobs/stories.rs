@@ -166,7 +166,7 @@ fn an_edit_that_meets_the_number_of_items_so_far_takes_effect_at_once() {
 }
 
 #[test]
-fn a_count_goes_on_although_its_number_so_far_cannot_be_stored() {
+fn a_count_continues_although_its_number_so_far_cannot_be_stored() {
     let (spec, start) = with_long_count();
     let world = play(
         spec,

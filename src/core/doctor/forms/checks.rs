@@ -53,7 +53,7 @@ fn account_check(answer: &PutAnswer) -> Check {
             format!(
                 "{seen}, although the bucket belongs to another account and had no policy that allows it"
             ),
-            "find out who else may write policies of your buckets before you go on: ask Alibaba Cloud, with this report",
+            "find out who else may write policies of your buckets before you continue: ask Alibaba Cloud, with this report",
         );
     }
     if answer.is_known {

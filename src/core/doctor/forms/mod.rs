@@ -170,7 +170,7 @@ impl FormsProbe {
         let is_accepted = found.is_accepted;
         self.findings.other_account = Some(found);
         if is_accepted {
-            // Whoever may write the policy has taken over: nothing else is asked.
+            // Another writer of the policy has taken over: nothing else is requested.
             self.next = ProbeStep::Finish;
         } else {
             self.begin_next();

@@ -74,7 +74,7 @@ pub(crate) fn limits_settings(found: &LimitsFindings) -> Vec<Setting> {
             why: if burst.throttled > 0 {
                 "the project reports it, and IMM throttled calls above it"
             } else {
-                "the project reports it, and IMM did not throttle calls above it: the operator keeps to it all the same"
+                "the project reports it, and IMM did not throttle calls above it: the operator still keeps to it"
             }
             .to_owned(),
         });

@@ -70,7 +70,7 @@ pub enum ProbeStep {
     Put(PutStep),
     /// Read the policy back until it is stable.
     ReadBack,
-    /// Put the policy from before back, while the probe goes on.
+    /// Restore the earlier policy while the probe continues.
     Remove,
     /// Score the image once.
     Score,

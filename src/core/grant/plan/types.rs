@@ -29,8 +29,8 @@ pub struct PlanInput<'a> {
     /// Digest of the identity that has read the document. Applied entries of enforced grants take it.
     pub identity: Option<&'a str>,
     /// Whether grants of several namespaces share the identity, as they do the operator's own. An applied entry of
-    /// another identity then proves nothing: whoever may write statuses in one of the namespaces could have made it
-    /// up.
+    /// another identity then proves nothing: a user who may write statuses in one of the namespaces could have
+    /// invented it.
     pub shared_identity: bool,
 }
 

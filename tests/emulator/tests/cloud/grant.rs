@@ -229,7 +229,7 @@ async fn a_project_belongs_to_an_account_and_an_action_to_those_allowed() {
         "GetProject is free, a rejected DetectImageScore is not"
     );
     assert_eq!(calls[1].principal.as_deref(), Some("27"));
-    // Whoever has a key may list the regions.
+    // Every AccessKey pair may list the regions.
     let regions = reader.imm("ListRegions", &[("AcceptLanguage", "en-US")]).await;
     assert_eq!(regions.json()["Regions"][0]["RegionId"], "cn-hangzhou");
     let without = reader.imm("ListRegions", &[]).await;

@@ -91,7 +91,7 @@ fn pictures_are_scored_up_to_a_number_of_pixels() {
 }
 
 #[test]
-fn a_format_that_is_not_decoded_has_a_score_all_the_same() {
+fn a_format_that_is_not_decoded_still_has_a_score() {
     for head in [&b"RIFF\0\0\0\0WEBPVP8 "[..], b"II*\0\x08\0", b"MM\0*\0\0"] {
         assert_eq!(undecoded(head), undecoded(head));
         assert!(undecoded(head).is_some());

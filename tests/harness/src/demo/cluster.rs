@@ -55,7 +55,7 @@ impl Cluster {
         }
     }
 
-    /// Stops a control plane of the demo. The user's cluster goes on.
+    /// Stops a control plane of the demo. The user's cluster keeps running.
     pub(super) fn stop(self) -> Result<()> {
         match self {
             Self::Own(plane) => plane.stop(),

@@ -119,7 +119,7 @@ impl Ends {
 /// Plays all steps.
 async fn play(stage: &mut Stage, keep: bool) -> Result<()> {
     stage.show.step(
-        "Reading the bucket policy of the bucket owner account: it already has two foreign statements.",
+        "Reading the bucket policy of the bucket owner account: it already has two unmanaged statements.",
     );
     let before = steps::bucket(stage)?;
     stage

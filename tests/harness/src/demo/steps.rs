@@ -143,7 +143,7 @@ pub(super) async fn grant(stage: &Stage, before: &str) -> Result<()> {
     stage.show.line(shown.trim_end());
     let removed = shown.lines().any(|line| line.starts_with('-'));
     stage.check_fact(
-        "the foreign statements are unchanged, byte for byte",
+        "the unmanaged statements are unchanged, byte for byte",
         !removed && after != before,
         || shown,
     )?;

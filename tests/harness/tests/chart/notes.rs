@@ -224,7 +224,7 @@ fn alerts_without_a_monitor_are_named() {
     let by_pod = with(", podMonitor: {enabled: true}");
     let selected = "metrics: {rules: {enabled: true, selector: 'job=\"a\"'}}";
     assert_says(
-        "ImmOperatorNoLeader fires without end",
+        "ImmOperatorNoLeader never stops firing",
         &[&with(""), &with(", service: {enabled: true}")],
         &["{}", &scraped, &by_pod, selected],
     );

@@ -54,7 +54,7 @@ async fn what_somebody_else_made_stays() {
     ];
     plane.kubectl(&record).await.unwrap();
     mine.retain(|object| !object.name.starts_with("sh.helm.release."));
-    // A copy of an object of the demo, with its labels and annotations, belongs to whoever made it.
+    // A copy of an object of the demo, with its labels and annotations, belongs to the user who made it.
     let copied = plane
         .kubectl(&["get", "clusterrole", "imm-operator", "-o", "yaml"])
         .await
