@@ -195,19 +195,19 @@ async fn an_object_that_was_replaced_during_the_demo_is_not_changed() {
         r#"
 case "$*" in
   "get imm -A -o wide")
-    {0} delete role read-cloud-keys -n analytics >/dev/null
-    {0} create role read-cloud-keys -n analytics --verb=get --resource=pods >/dev/null ;;
+    {0} delete role read-job-secrets -n analytics >/dev/null
+    {0} create role read-job-secrets -n analytics --verb=get --resource=pods >/dev/null ;;
 esac"#,
         real.display()
     );
     let tools: PathBuf = tools_with(plane.folder(), "kubectl", &replace);
     let output = demo(&path).env("TOOLS_DIR", tools).output().unwrap();
     let said = text(&output);
-    let expected = "Role read-cloud-keys in namespace analytics is not the one that the demo created";
+    let expected = "Role read-job-secrets in namespace analytics is not the one that the demo created";
     assert!(!output.status.success() && said.contains(expected), "{said}");
-    let left = "left: namespace analytics, because of Role read-cloud-keys in namespace analytics";
+    let left = "left: namespace analytics, because of Role read-job-secrets in namespace analytics";
     assert!(said.contains(left), "{said}");
-    let role = ["get", "role", "read-cloud-keys", "-n", "analytics", "-o", "json"];
+    let role = ["get", "role", "read-job-secrets", "-n", "analytics", "-o", "json"];
     let role: Value = serde_json::from_str(&plane.kubectl(&role).await.unwrap()).unwrap();
     assert_eq!(role["rules"][0]["resources"][0], "pods");
     plane.stop().unwrap();
