@@ -33,7 +33,7 @@ const FOLDERS: [(&str, &[&str], &[&str]); 3] = [
 ];
 
 /// Renders a kustomization.
-fn kustomized(folder: &std::path::Path) -> Vec<Value> {
+pub(crate) fn kustomized(folder: &std::path::Path) -> Vec<Value> {
     let output = Command::new(Tool::Kubectl.path().unwrap())
         .arg("kustomize")
         .arg(folder)

@@ -12,6 +12,7 @@ mod arguments;
 mod book;
 mod cluster_kinds;
 mod every_value;
+mod fleet;
 mod kubernetes_values;
 mod kustomize;
 mod metadata;
