@@ -94,7 +94,7 @@ pub async fn make(options: &ReleaseOptions) -> Result<Vec<String>> {
         let built = compilers(&root, &rust, options.dry_run).await?;
         (compiled(&root).await?, built)
     };
-    let notes = with_build(&with_absolute_links(&section, VERSION), &built);
+    let notes = with_absolute_links(&with_build(&section, &built), VERSION);
     let output = &options.output;
     let _ = fs::remove_dir_all(output);
     fs::create_dir_all(output).map_err(HarnessError::io(format!("creating {}", output.display())))?;
@@ -229,6 +229,7 @@ async fn package_chart(root: &Path, place: &Path, metadata: &str, to: &Path) -> 
     clients::run(Command::new("cp"), "cp", &["-R", &sources, &folder], None).await?;
     let copied = place.join("imm-operator");
     write(&copied.join("Chart.yaml"), metadata)?;
+    link_to_version(&copied)?;
     let chart = copied.display().to_string();
     let command = clients::command(PACKAGER, Path::new("/dev/null"), place)?;
     clients::run(
@@ -244,6 +245,24 @@ async fn package_chart(root: &Path, place: &Path, metadata: &str, to: &Path) -> 
     let (from, into) = (packed.display().to_string(), unpacked.display().to_string());
     clients::run(Command::new("tar"), "tar", &["-xzf", &from, "-C", &into], None).await?;
     pack(&unpacked, &["imm-operator"], to).await
+}
+
+/// Makes the links of all files in a folder lead to the pages of this version: those of `main` describe later ones.
+fn link_to_version(folder: &Path) -> Result<()> {
+    let (main, version) = (
+        format!("{REPOSITORY}/blob/main/"),
+        format!("{REPOSITORY}/blob/v{VERSION}/"),
+    );
+    for entry in fs::read_dir(folder).map_err(HarnessError::io("listing the chart"))? {
+        let path = entry.map_err(HarnessError::io("listing the chart"))?.path();
+        if path.is_dir() {
+            link_to_version(&path)?;
+        } else {
+            let text = fs::read_to_string(&path).map_err(HarnessError::io("reading the chart"))?;
+            write(&path, &text.replace(&main, &version))?;
+        }
+    }
+    Ok(())
 }
 
 /// Packs files of a folder, without owner and time.

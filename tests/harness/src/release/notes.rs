@@ -57,7 +57,7 @@ pub fn with_absolute_links(text: &str, version: &str) -> String {
 /// Returns notes that end with the compilers.
 pub fn with_build(notes: &str, compilers: &str) -> String {
     format!(
-        "{notes}\n### Build\n\n{compilers} [Verify a release]({REPOSITORY}/blob/main/docs/src/project/verify.md) says how to build \
+        "{notes}\n### Build\n\n{compilers} [Verify a release](docs/src/project/verify.md) says how to build \
          the same files.\n"
     )
 }

@@ -145,6 +145,13 @@ async fn the_files_agree_with_each_other_and_the_page() {
         ],
     );
     assert!(chart.contains(&format!("version: {VERSION}")), "{chart}");
+    let all = output("tar", &dist, &["-xOzf", &format!("imm-operator-{VERSION}.tgz")]);
+    let [main, version] =
+        ["main".to_owned(), format!("v{VERSION}")].map(|at| format!("{REPOSITORY}/blob/{at}/"));
+    assert!(
+        all.contains(&version) && !all.contains(&main),
+        "links of another version"
+    );
     let chart: Value = serde_saphyr::from_str(&chart).unwrap();
     // A version without a name after its numbers.
     assert_eq!(chart["annotations"]["artifacthub.io/prerelease"], "false");
