@@ -126,6 +126,39 @@ fn every_command_of_the_operator_parses() {
     assert!(checked > 15, "only {checked} commands");
 }
 
+/// A cluster can have several releases: what reads or deletes the Pods of one must not meet those of another.
+#[test]
+fn commands_about_pods_select_those_of_one_release() {
+    let (by_name, release) = (
+        "app.kubernetes.io/name=imm-operator",
+        "app.kubernetes.io/instance=",
+    );
+    let mut pages = Vec::new();
+    find_pages(&root().join("docs/src"), &mut pages);
+    let lines = |page: &std::path::PathBuf| read(page).lines().map(str::to_owned).collect::<Vec<_>>();
+    let selecting: Vec<String> = pages
+        .iter()
+        .flat_map(lines)
+        .filter(|line| line.contains(by_name))
+        .collect();
+    assert!(selecting.len() > 5, "{selecting:?}");
+    for line in selecting {
+        assert!(line.contains(release), "{line}");
+    }
+    for page in ["docs/src/operate/alerts.md", "docs/src/operate/emergencies.md"] {
+        for line in lines(&page.into()) {
+            let fixed = [
+                "-n imm-system",
+                "/imm-system/",
+                "leases/imm-operator",
+                ":imm-operator",
+            ];
+            let about_any_release = !fixed.iter().any(|text| line.contains(text));
+            assert!(about_any_release, "{page}: use $ns and $name: {line}");
+        }
+    }
+}
+
 #[test]
 fn a_block_without_output_is_detected() {
     let fault_of = |page: &str| fault(&parse(page)[0]).is_some();
