@@ -12,6 +12,7 @@
 {{- include "imm-operator.portRanges" . -}}
 {{- include "imm-operator.scrapeTimes" . -}}
 {{- include "imm-operator.metrics.rules.selector" . -}}
+{{- include "imm-operator.metrics.rules.alertLabels" . -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor excludes metrics.podMonitor: with both, every series would be scraped twice; disable one of them" -}}
 {{- end -}}
@@ -67,6 +68,15 @@
 {{- if regexMatch `^\w+[=!]~` $matcher -}}
 {{- $selector := regexReplaceAll `^\w+[=!]~` $matcher "" | printf "[%s]" | fromJsonArray | first -}}
 {{- $_ := mustRegexMatch $selector "" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses labels that the alerts set: one severity for all alerts would page for each, and the others keep releases apart. */}}
+{{- define "imm-operator.metrics.rules.alertLabels" -}}
+{{- range $label := list "severity" "namespace" "release" -}}
+{{- if index $.Values.metrics.rules.alertLabels $label -}}
+{{- fail (printf "metrics.rules.alertLabels.%s would replace the label that the chart sets for each alert: choose another name" $label) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

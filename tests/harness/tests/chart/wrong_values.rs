@@ -105,6 +105,14 @@ const WRONG: &[(&str, &str)] = &[
     ("networkPolicy: {metricsFrom: [{pods: {}}]}", "metricsFrom"),
     ("networkPolicy: {apiServerPorts: [0]}", "apiServerPorts"),
     ("metrics: {serviceMonitor: {renderMode: sometimes}}", "renderMode"),
+    (
+        "metrics: {rules: {alertLabels: {severity: page}}}",
+        "metrics.rules.alertLabels.severity would replace",
+    ),
+    (
+        "metrics: {rules: {alertLabels: {team: media, release: media}}}",
+        "metrics.rules.alertLabels.release would replace",
+    ),
     ("metrics: {serviceMonitor: {interval: soon}}", "interval"),
     (
         "metrics: {podMonitor: {relabelings: [{source: []}]}}",
