@@ -54,9 +54,9 @@ def draw(axes, panel, span, ask_range, ask_instant):
         axes.axis("off")
         for place, target in enumerate(panel["targets"]):
             found = ask_instant(target["expr"])
-            value = float(found[0]["value"][1]) if found else 0
+            value = number(float(found[0]["value"][1]), unit) if found else "No data"
             across = (place + 0.5) / len(panel["targets"])
-            axes.text(across, 0.55, number(value, unit), fontsize=20, ha="center", va="center")
+            axes.text(across, 0.55, value, fontsize=20, ha="center", va="center")
             axes.text(across, 0.2, legend(target.get("legendFormat", ""), {}), ha="center", va="center")
         return
     for target in panel["targets"]:

@@ -10,10 +10,10 @@ mod alerts {
     use imm_operator::api::{GrantReason, JobReason};
     use imm_operator::runtime::metrics::{Metrics, ObjectLabels};
     use k8s_openapi::jiff::Timestamp;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     mod expressions;
-    use expressions::{expressions, read, series, source_alerts, text};
+    use expressions::{expressions, read, series, source_alerts, targets, text};
 
     /// Labels that Prometheus adds to every series of the release.
     const TARGET: [&str; 3] = ["namespace", "job", "pod"];
@@ -190,6 +190,35 @@ mod alerts {
         }
     }
 
+    /// A panel that shows one value says what is true at the end of the time range: a range query would show the last
+    /// value before the operator died.
+    #[test]
+    fn a_panel_with_one_value_asks_for_the_value_now() {
+        let mut checked = 0;
+        for (panel, target) in targets() {
+            let one_value = ["stat", "table"].contains(&panel["type"].as_str().unwrap());
+            assert_eq!(target["instant"] == true, one_value, "{panel}");
+            assert_eq!(target["range"] == false, one_value, "{panel}");
+            checked += usize::from(one_value);
+        }
+        assert!(checked > 8, "only {checked} queries");
+    }
+
+    /// Returns the queries of the dashboard as recording rules, such as `grants_applied:A`.
+    fn panels() -> Value {
+        let rules = targets().into_iter().map(|(panel, target)| {
+            let title = text(&panel, "title").to_lowercase();
+            let name = title.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+            let expression = text(&target, "expr")
+                .replace("$namespace", "imm-system")
+                .replace("$job", "release")
+                .replace("$__rate_interval", "4m")
+                .replace("$__range", "1h");
+            json!({"record": format!("{name}:{}", text(&target, "refId")), "expr": expression})
+        });
+        json!({"name": "dashboard", "rules": rules.collect::<Vec<_>>()})
+    }
+
     /// Returns the output of a command that must succeed.
     fn run(command: &mut Command) -> String {
         let output = command.output().unwrap();
@@ -210,7 +239,8 @@ mod alerts {
             ])
             .args(["--show-only", "templates/monitoring/prometheusrule.yaml"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/imm-operator")));
-        let rendered: Value = serde_saphyr::from_str(&rendered).unwrap();
+        let mut rendered: Value = serde_saphyr::from_str(&rendered).unwrap();
+        rendered["spec"]["groups"].as_array_mut().unwrap().push(panels());
         std::fs::write(folder.path().join("rules.json"), rendered["spec"].to_string()).unwrap();
         let promtool = Tool::Promtool.path().unwrap();
         run(Command::new(&promtool)

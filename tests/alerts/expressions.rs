@@ -18,6 +18,21 @@ pub fn source_alerts() -> Vec<Value> {
     parsed["alerts"].as_array().unwrap().clone()
 }
 
+pub fn dashboard() -> Value {
+    serde_json::from_str(&read("charts/imm-operator/files/dashboard.json")).unwrap()
+}
+
+/// Returns each query of the dashboard with its panel.
+pub fn targets() -> Vec<(Value, Value)> {
+    let mut found = Vec::new();
+    for panel in dashboard()["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            found.push((panel.clone(), target.clone()));
+        }
+    }
+    found
+}
+
 /// Returns the expressions of alerts and dashboard, with a name for messages.
 pub fn expressions() -> Vec<(String, String)> {
     let alerts = source_alerts();
@@ -25,12 +40,9 @@ pub fn expressions() -> Vec<(String, String)> {
         .iter()
         .map(|alert| (text(alert, "alert"), text(alert, "expr")))
         .collect();
-    let dashboard: Value = serde_json::from_str(&read("charts/imm-operator/files/dashboard.json")).unwrap();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            found.push((text(panel, "title"), text(target, "expr")));
-        }
-    }
+    let panels = targets().into_iter();
+    found.extend(panels.map(|(panel, target)| (text(&panel, "title"), text(&target, "expr"))));
+    let dashboard = dashboard();
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         if let Some(query) = variable["query"]["query"].as_str() {
             found.push((text(variable, "name"), query.to_owned()));
