@@ -204,6 +204,20 @@ mod alerts {
         assert!(checked > 8, "only {checked} queries");
     }
 
+    /// Grafana assumes a scrape every 15 s unless the data source or the query says otherwise, and `$__rate_interval` is four
+    /// times that. The chart accepts up to two minutes, and a rate needs two samples.
+    #[test]
+    fn the_range_of_each_rate_has_two_samples_of_the_longest_scrape_interval() {
+        let mut checked = 0;
+        for (panel, target) in targets() {
+            if text(&target, "expr").contains("$__rate_interval") {
+                assert_eq!(target["interval"], "1m", "{panel}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 8, "only {checked} rates");
+    }
+
     /// Returns the queries of the dashboard as recording rules, such as `grants_applied:A`.
     fn panels() -> Value {
         let rules = targets().into_iter().map(|(panel, target)| {
