@@ -218,6 +218,27 @@ mod alerts {
         assert!(checked > 8, "only {checked} rates");
     }
 
+    /// What happens before the first scrape of a process raises an alert, so it is also visible.
+    #[test]
+    fn the_panel_of_unusual_events_has_the_expressions_of_its_alerts() {
+        let flat = |text: String| text.split_whitespace().collect::<String>();
+        let shown: Vec<String> = targets()
+            .iter()
+            .filter(|(panel, _)| panel["title"] == "Unusual events in an hour")
+            .map(|(_, target)| flat(text(target, "expr")))
+            .collect();
+        for name in ["ImmOperatorPanics", "ImmDriftDetected", "ImmPolicyNotBackedUp"] {
+            let alerts = source_alerts();
+            let alert = alerts.iter().find(|alert| alert["alert"] == name).unwrap();
+            let selector = r#"namespace="$namespace", job="$job""#;
+            let expression = flat(text(alert, "expr").replace("$(selector)", selector));
+            assert!(
+                shown.iter().any(|shown| shown.starts_with(&expression)),
+                "{name}: {shown:?}"
+            );
+        }
+    }
+
     /// Returns the queries of the dashboard as recording rules, such as `grants_applied:A`.
     fn panels() -> Value {
         let rules = targets().into_iter().map(|(panel, target)| {
