@@ -53,6 +53,8 @@ mod alerts {
             families, registered,
             "a family has no series at the start: {text}"
         );
+        // Prometheus itself adds it for each target.
+        found.insert("up".to_owned(), BTreeSet::new());
         found
     }
 
@@ -174,6 +176,7 @@ mod alerts {
         let alerts = source_alerts();
         let names: Vec<String> = alerts.iter().map(|alert| text(alert, "alert")).collect();
         assert_eq!(headings, names);
+        let titles: BTreeSet<String> = targets().iter().map(|(panel, _)| text(panel, "title")).collect();
         for alert in &alerts {
             let name = text(alert, "alert");
             let waits = match alert["for"].as_str() {
@@ -181,7 +184,19 @@ mod alerts {
                 Some(time) => time.replace('m', " min").replace('h', " h"),
             };
             let row = format!("| `{name}` | {} | {waits} |", text(&alert["labels"], "severity"));
-            assert!(page.contains(&row), "docs/src/operate/alerts.md has no row {row}");
+            let (_, panel) = page
+                .split_once(&row)
+                .unwrap_or_else(|| panic!("docs/src/operate/alerts.md has no row {row}"));
+            for title in panel.lines().next().unwrap().split('*').skip(1).step_by(2) {
+                assert!(
+                    titles.contains(title),
+                    "{name}: the dashboard has no panel {title}"
+                );
+            }
+            assert!(
+                panel.starts_with(" *"),
+                "{name}: name the panel that shows what the alert is about"
+            );
             let runbook = format!("$(runbooks)#{}", name.to_lowercase());
             assert_eq!(text(&alert["annotations"], "runbook_url"), runbook);
             for member in ["summary", "description"] {

@@ -59,7 +59,11 @@ pub fn series(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
         let parts = expression.split(prefix).skip(1);
         parts.map(move |part| (prefix, part)).collect::<Vec<_>>()
     };
-    for (prefix, part) in ["immops_", "process_"].into_iter().flat_map(named) {
+    for (prefix, part) in ["immops_", "process_", "up"].into_iter().flat_map(named) {
+        // Other names have these letters too.
+        if prefix == "up" && !part.starts_with('{') {
+            continue;
+        }
         let end = part
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .unwrap_or(part.len());
