@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the first two rows of the Grafana dashboard from a Prometheus that scrapes an operator.
+"""Draws the Grafana dashboard from a Prometheus that scrapes an operator.
 
 Every panel shows the answers of Prometheus to the queries in charts/imm-operator/files/dashboard.json, at the place and with
 the title, unit and legend that the dashboard gives it. Colours and fonts are those of matplotlib, not of Grafana.
@@ -22,8 +22,10 @@ import matplotlib.dates
 import matplotlib.pyplot as plt
 
 DASHBOARD = Path(__file__).parent.parent / "charts/imm-operator/files/dashboard.json"
-ROWS = 26  # Grid lines of the rows Fleet, and Jobs and cost.
-STEP = 10
+PANELS = json.loads(DASHBOARD.read_text())["panels"]
+ROWS = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in PANELS)
+INCHES = 0.277  # Height of a grid line.
+STEP = 15
 
 
 def ask(server, path, **parameters):
@@ -37,27 +39,32 @@ def legend(text, labels):
 
 
 def number(value, unit):
+    if unit == "bytes":
+        return f"{value / 2**20:.0f} MiB" if value > 2**20 else f"{value / 2**10:.1f} KiB"
     return f"{value:.1%}" if unit == "percentunit" else f"{value:.0f}"
 
 
 def panel_axes(figure, place):
-    width, height, gap = 24, ROWS, 0.012
-    left, bottom = place["x"] / width, 1 - (place["y"] + place["h"]) / height
-    box = [left + gap * 3, bottom + gap * 2.4, place["w"] / width - gap * 4, place["h"] / height - gap * 6]
+    width, across, down = 24, 0.012, 0.31 / ROWS
+    left, bottom = place["x"] / width, 1 - (place["y"] + place["h"]) / ROWS
+    box = [left + across * 4, bottom + down * 2.4, place["w"] / width - across * 5, place["h"] / ROWS - down * 6]
     return figure.add_axes(box)
 
 
 def draw(axes, panel, span, ask_range, ask_instant):
-    unit = panel["fieldConfig"]["defaults"].get("unit", "short")
+    defaults = panel["fieldConfig"]["defaults"]
+    unit = defaults.get("unit", "short")
+    names = {key: option["text"] for mapping in defaults.get("mappings", []) for key, option in mapping["options"].items()}
     axes.set_title(panel["title"], fontsize=8, loc="left", fontweight="bold")
     if panel["type"] == "stat":
         axes.axis("off")
         for place, target in enumerate(panel["targets"]):
             found = ask_instant(target["expr"])
-            value = number(float(found[0]["value"][1]), unit) if found else "No data"
+            value = names.get(found[0]["value"][1]) or number(float(found[0]["value"][1]), unit) if found else "No data"
+            labels = found[0]["metric"] if found else {}
             across = (place + 0.5) / len(panel["targets"])
             axes.text(across, 0.55, value, fontsize=20, ha="center", va="center")
-            axes.text(across, 0.2, legend(target.get("legendFormat", ""), {}), ha="center", va="center")
+            axes.text(across, 0.2, legend(target.get("legendFormat", ""), labels), ha="center", va="center")
         return
     for target in panel["targets"]:
         for series in ask_range(target["expr"]):
@@ -69,19 +76,19 @@ def draw(axes, panel, span, ask_range, ask_instant):
             axes.plot(times, [value for _, value in points], linewidth=1, label=legend(target["legendFormat"], series["metric"]))
     axes.xaxis.set_major_formatter(matplotlib.dates.DateFormatter("%H:%M"))
     axes.xaxis.set_major_locator(matplotlib.dates.MinuteLocator(interval=2))
-    axes.yaxis.set_major_formatter(lambda value, _: number(value, unit) if unit == "percentunit" else f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: number(value, unit) if unit in ("percentunit", "bytes") else f"{value:g}")
     axes.set_xlim(*span)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
     axes.grid(linewidth=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=6, frameon=False, loc="upper left")
+    if count := len(axes.get_legend_handles_labels()[1]):
+        axes.legend(fontsize=6 if count < 8 else 4, ncols=1 + count // 8, frameon=False, loc="upper left")
 
 
 def main():
     server, namespace, job, start, end, output = sys.argv[1:]
-    known = {"$namespace": namespace, "$job": job, "$__rate_interval": "1m", "$__range": f"{int(end) - int(start)}s"}
+    known = {"$namespace": namespace, "$job": job, "$__rate_interval": "4m", "$__range": f"{int(end) - int(start)}s"}
 
     def filled(query):
         for name, value in known.items():
@@ -95,9 +102,8 @@ def main():
         return ask(server, "query", query=filled(query), time=end)
 
     span = (int(start) / 86400, int(end) / 86400)
-    panels = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["gridPos"]["y"] < ROWS]
-    figure = plt.figure(figsize=(12, 7.2))
-    for panel in panels:
+    figure = plt.figure(figsize=(12, INCHES * ROWS))
+    for panel in PANELS:
         place = panel["gridPos"]
         if panel["type"] == "row":
             figure.text(0.005, 1 - (place["y"] + 0.85) / ROWS, panel["title"], fontsize=10)
