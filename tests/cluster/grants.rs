@@ -11,12 +11,14 @@ mod support;
 #[cfg(test)]
 mod grants {
     mod backups;
+    mod broken_rules;
     mod cloud_errors;
     mod clusters;
     mod crashes;
     mod deletion;
     mod denies;
     mod drift;
+    mod every_rule;
     mod grammar;
     mod isolation;
     mod merging;
@@ -49,12 +51,12 @@ mod grants {
             together merging::narrowing_the_prefixes_is_one_write_without_a_gap,
             together merging::another_grantee_is_one_write,
             together validation::check_14_a_grant_that_violates_the_schema_is_rejected_with_its_own_message,
+            together every_rule::check_14_every_rule_of_both_kinds_is_broken_and_answers_with_its_message,
             together validation::credentials_accept_only_the_block_that_matches_their_source,
             together validation::the_bucket_of_a_grant_is_immutable,
             together grammar::plan_and_the_api_server_agree_on_every_manifest,
             together grammar::a_plan_reads_lists_and_several_documents,
             together grammar::times_and_numbers_of_a_job_are_decoded_as_they_are_stored,
-            together grammar::a_rejected_name_is_explained,
             together rule_costs::every_rule_costs_less_than_half_the_limit,
             together owners::two_grants_share_a_statement_until_the_last_one_is_deleted,
             together owners::twenty_grants_at_once_cost_at_most_three_writes,
