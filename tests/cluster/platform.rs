@@ -18,6 +18,7 @@ mod platform {
     mod doctor;
     #[path = "../../alerts/expressions.rs"]
     mod expressions;
+    mod generations;
     mod health;
     mod lifecycle;
     mod monitoring;
@@ -41,6 +42,7 @@ mod platform {
             apart lifecycle::without_crds_there_is_nothing_to_release,
             together contract::check_22_the_observed_generation_follows_a_change_while_failing,
             together contract::an_idle_grant_is_written_only_to_echo_a_token,
+            alone generations::check_22_23_kubectl_wait_and_other_tools_ignore_a_status_of_an_old_generation,
             alone contract::a_new_object_is_in_progress_before_the_operator_runs,
             alone contract::reconciling_is_cleared_after_a_crash_in_the_middle,
             together secrets::no_secret_is_shown_under_any_failure,
