@@ -179,33 +179,6 @@ fn check_7_watched_namespaces_need_no_cluster_role() {
 }
 
 #[test]
-fn check_18_edit_may_create_jobs_and_only_admin_may_create_grants() {
-    let rendered = objects(&render(Helm::Four, &[]).unwrap());
-    for (role, makes_jobs, makes_grants) in [
-        ("view", false, false),
-        ("edit", true, false),
-        ("admin", false, true),
-    ] {
-        let label = format!("rbac.authorization.k8s.io/aggregate-to-{role}");
-        let role = rendered
-            .iter()
-            .find(|object| object["metadata"]["labels"][&label] == "true")
-            .unwrap();
-        let creates = |plural: &str| {
-            let rules = role["rules"].as_array().unwrap().iter();
-            let creating = |rule: &&Value| rule["verbs"].to_string().contains("create");
-            rules
-                .filter(creating)
-                .any(|rule| rule["resources"].to_string().contains(plural))
-        };
-        assert_eq!(
-            (creates("imagescorejobs"), creates("immbucketgrants")),
-            (makes_jobs, makes_grants)
-        );
-    }
-}
-
-#[test]
 fn check_8_a_digest_wins_over_the_tag() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let set = [
