@@ -1,7 +1,11 @@
 //! What the chart and `deploy/kustomize` render, applied with kubectl on a real API server, and what the notes of a
 //! release say about its namespace.
 
-#![expect(clippy::unwrap_used, reason = "a failing test panics")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failing test panics"
+)]
 
 use imm_harness::environment::checkout;
 use imm_harness::{ControlPlane, Helm, Options};
@@ -53,6 +57,28 @@ async fn what_is_rendered_can_be_applied_again_after_a_change() {
     assert_eq!((found.lines().count(), pods), (2, 4), "{found}");
 }
 
+/// Returns the Pod as OpenShift's SCC `restricted-v2` admits it: with a user, a group and an SELinux level of the
+/// namespace. The SCC rejects a Pod that names a user or a group itself, or has a volume of another kind.
+fn as_on_openshift(mut spec: Value) -> Value {
+    let kinds = ["configMap", "downwardAPI", "emptyDir", "projected", "secret"];
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        assert!(kinds.iter().any(|kind| volume.get(kind).is_some()), "{volume}");
+    }
+    let own = spec.to_string();
+    assert!(
+        !["runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"]
+            .iter()
+            .any(|name| own.contains(name)),
+        "{own}"
+    );
+    spec["securityContext"]["fsGroup"] = json!(1_000_660_000);
+    spec["securityContext"]["seLinuxOptions"] = json!({"level": "s0:c26,c5"});
+    for container in spec["containers"].as_array_mut().unwrap() {
+        container["securityContext"]["runAsUser"] = json!(1_000_660_000);
+    }
+    spec
+}
+
 #[tokio::test]
 async fn check_16_the_default_meets_pod_security_restricted() {
     let plane = plane().await;
@@ -66,6 +92,8 @@ async fn check_16_the_default_meets_pod_security_restricted() {
     };
     apply(&plane, &pod("operator", &template["spec"])).await.unwrap();
     apply(&plane, &only(&rendered, "Pod").to_string()).await.unwrap();
+    let assigned = as_on_openshift(template["spec"].clone());
+    apply(&plane, &pod("assigned", &assigned)).await.unwrap();
     let mut open = template["spec"].clone();
     open["containers"][0]["securityContext"] = json!({});
     let refused = apply(&plane, &pod("open", &open)).await.unwrap_err();

@@ -1,8 +1,8 @@
 //! Installs the chart with both major versions of Helm on a real API server with Pods that appear to run, into a
-//! namespace that enforces the `restricted` Pod Security Standard. Checks the operator's permissions and uninstalls the
-//! chart.
+//! namespace that enforces the `restricted` Pod Security Standard. Checks the operator's permissions, uninstalls the
+//! chart, and installs it again under a quota.
 
-#![expect(clippy::panic, reason = "a failing test panics")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a failing test panics")]
 
 use imm_harness::{ControlPlane, HarnessError, Helm, Options};
 
@@ -91,6 +91,7 @@ async fn check_16_24_both_majors_install_wait_and_uninstall() {
             .unwrap();
         assert!(!left.contains("imm-operator"), "{left}");
     }
+    a_quota_needs_the_value_of_the_readme(&plane).await;
 }
 
 /// A second Node, which kwok simulates as well.
@@ -169,7 +170,11 @@ async fn check_24_two_replicas_spread_and_allow_one_disruption() {
         ])
         .await
         .unwrap();
-    // The API server accepts the Pod of `helm test` where Pod Security `restricted` is enforced.
+    accepts_the_test_pod(&plane).await;
+}
+
+/// Checks that the API server accepts the Pod of `helm test`, which meets Pod Security and quotas of the namespace.
+async fn accepts_the_test_pod(plane: &ControlPlane) {
     let hooks = plane
         .helm(Helm::Four, &["get", "hooks", "imm-operator", "-n", "imm-system"])
         .await
@@ -185,6 +190,45 @@ async fn check_24_two_replicas_spread_and_allow_one_disruption() {
         said.starts_with("pod/imm-operator-selftest-") && said.contains(" created"),
         "{said}"
     );
+}
+
+/// A quota on everything that a Pod can request or be limited to, with room for two Pods.
+const QUOTA: &str = "{apiVersion: v1, kind: ResourceQuota, metadata: {name: all, namespace: imm-system}, spec: {hard: \
+    {requests.cpu: '1', requests.memory: 1Gi, limits.cpu: '2', limits.memory: 1Gi}}}";
+
+/// Checks that a quota on CPU limits rejects the default by name, and accepts the value that the README names.
+async fn a_quota_needs_the_value_of_the_readme(plane: &ControlPlane) {
+    plane.apply(QUOTA).await.unwrap();
+    let wait = ["wait", "-n", "imm-system", "--timeout=60s"];
+    let counted = ["resourcequota/all", "--for=jsonpath={.status.used}"];
+    plane.kubectl(&[&wait[..], &counted].concat()).await.unwrap();
+    let chart = chart();
+    let release = ["imm-operator", &chart, "-n", "imm-system"];
+    plane
+        .helm(Helm::Four, &[&["install"], &release[..]].concat())
+        .await
+        .unwrap();
+    let failure = [
+        "deployment/imm-operator",
+        "--for=condition=ReplicaFailure",
+        "-o",
+        "json",
+    ];
+    let failed = plane.kubectl(&[&wait[..], &failure].concat()).await.unwrap();
+    assert!(
+        failed.contains("failed quota: all: must specify limits.cpu for: operator"),
+        "{failed}"
+    );
+
+    let readme = std::fs::read_to_string(format!("{chart}/README.md")).unwrap();
+    let (_, rest) = readme.split_once("`--set resources.limits.cpu=").unwrap();
+    let named = format!("resources.limits.cpu={}", rest.split('`').next().unwrap());
+    let upgrade = ["--set", &named, "--wait", "--timeout", "120s"];
+    plane
+        .helm(Helm::Four, &[&["upgrade"], &release[..], &upgrade].concat())
+        .await
+        .unwrap();
+    accepts_the_test_pod(plane).await;
 }
 
 #[tokio::test]
