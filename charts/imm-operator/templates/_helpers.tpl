@@ -33,7 +33,7 @@
 
 {{/* Name of the chart, as a label value. */}}
 {{- define "imm-operator.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-_" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-_." }}
 {{- end }}
 
 {{/* Name of the release's objects: the release name alone if it contains the chart name. */}}
@@ -41,11 +41,11 @@
 {{- /* An alias in a parent chart may have capitals and "_". */ -}}
 {{- $name := default .Chart.Name .Values.nameOverride | lower | replace "_" "-" | trimAll "-" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 63 | trimAll "-." }}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- .Release.Name | trunc 63 | trimAll "-." }}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimAll "-." }}
 {{- end -}}
 {{- end }}
 
@@ -68,7 +68,7 @@
 {{- $root := index . 0 -}}
 {{- $fixed := include "imm-operator.selectorLabels" $root | fromYaml -}}
 {{- $_ := set $fixed "app.kubernetes.io/managed-by" $root.Release.Service -}}
-{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." -}}
 {{- $defaults := dict "helm.sh/chart" $chart "app.kubernetes.io/version" $root.Chart.AppVersion -}}
 {{- merge $fixed (index . 1) $root.Values.commonLabels $defaults | toYaml }}
 {{- end }}

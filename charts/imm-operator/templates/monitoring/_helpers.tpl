@@ -54,7 +54,7 @@ app.kubernetes.io/component: metrics
 {{- if regexMatch "^[0-9]" $name -}}
 {{- $name = printf "imm-%s" $name -}}
 {{- end -}}
-{{- printf "%s-metrics" ($name | trunc 55 | trimSuffix "-") -}}
+{{- printf "%s-metrics" ($name | trunc 55 | trimAll "-") -}}
 {{- end }}
 
 {{/* Whether there is a Service for metrics. Empty means no. */}}

@@ -170,23 +170,56 @@ fn a_second_release_as_documented_shares_no_object_with_the_first() {
     }
 }
 
-/// RFC 1123 subdomains, as the API server demands of names. An alias may have any letters, digits, "_" and "-".
+/// Checks that names are RFC 1123 subdomains, and that label values start and end with a letter or a digit and have at
+/// most 63 characters, as the API server demands.
+fn assert_legal(objects: &[Value]) {
+    assert!(objects.len() > 10, "{}", objects.len());
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let part = |text: &str| {
+        !text.is_empty() && text.chars().all(inside) && !text.starts_with('-') && !text.ends_with('-')
+    };
+    let ends = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        assert!(name.split('.').all(part), "{}: {name}", object["kind"]);
+        for (label, value) in object["metadata"]["labels"].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap();
+            assert!(value.len() <= 63 && ends(value), "{label}: {value}");
+        }
+    }
+}
+
+/// An alias may have any letters, digits, "_" and "-".
 #[test]
 fn names_are_valid_whatever_alias_a_parent_chart_uses() {
-    let legal = |name: &str| {
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-        name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
-    };
-    for alias in ["immOperator", "Image_Scores"] {
+    for alias in ["immOperator", "Image_Scores", "_scores-"] {
         let parent = parent_with(&format!(", alias: {alias}"));
         for major in BOTH {
             let template = ["template", "release", "--namespace", "imm-system"];
-            let rendered = objects(&helm_on(parent.path(), major, &template).unwrap());
-            assert!(rendered.len() > 10, "{}", rendered.len());
-            for object in &rendered {
-                let name = object["metadata"]["name"].as_str().unwrap();
-                assert!(legal(name), "{alias}: {name}");
-            }
+            assert_legal(&objects(&helm_on(parent.path(), major, &template).unwrap()));
+        }
+    }
+}
+
+/// Between them, two releases have a dot in every place that the end of a shortened name can be in.
+#[test]
+fn names_are_valid_wherever_they_are_shortened() {
+    let odd = format!("{}a", "a.".repeat(26));
+    let even = format!("aa{}a", ".a".repeat(25));
+    assert!(
+        odd.len() == 53 && even.len() == 53,
+        "the longest that Helm allows"
+    );
+    let mut number = 0;
+    for name in ["", "abcdefg--x", "abcdefg-----x", "a--------------x"] {
+        for release in [&odd, &even, &"r".repeat(53)] {
+            number += 1;
+            let set = format!("nameOverride={name},metrics.service.enabled=true,networkPolicy.enabled=true");
+            let template = ["template", release, "--namespace", "imm-system", "--set", &set];
+            assert_legal(&objects(&helm(BOTH[number % 2], &template).unwrap()));
         }
     }
 }
