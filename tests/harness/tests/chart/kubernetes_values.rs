@@ -58,6 +58,23 @@ const WRONG: &[(&str, &str)] = &[
         "mountPropagation",
     ),
     (
+        "extraVolumes: [{name: a, ephemeral: {}}]",
+        "/extraVolumes/0/ephemeral",
+    ),
+    (
+        "extraVolumes: [{name: a, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [Once], resources: {requests: {storage: 1Gi}}}}}}]",
+        "/extraVolumes/0/ephemeral/volumeClaimTemplate/spec/accessModes/0",
+    ),
+    (
+        "extraVolumes: [{name: a, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {}}}}}}]",
+        "/extraVolumes/0/ephemeral/volumeClaimTemplate/spec/resources/requests",
+    ),
+    ("extraVolumes: [{name: a, image: {}}]", "/extraVolumes/0/image"),
+    (
+        "extraVolumes: [{name: a, image: {reference: b, pullPolicy: Sometimes}}]",
+        "/extraVolumes/0/image/pullPolicy",
+    ),
+    (
         "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Is}]}]}}}",
         "operator",
     ),
@@ -141,6 +158,8 @@ const RIGHT: &[&str] = &[
     "extraEnvFrom: [{secretRef: {name: a}}, {prefix: A_, configMapRef: {name: b, optional: true}}]",
     "extraVolumes: [{name: a, projected: {defaultMode: 0o440, sources: [{serviceAccountToken: {path: a, expirationSeconds: 600}}, {configMap: {name: b}}]}}]",
     "extraVolumes: [{name: a, hostPath: {path: /a, type: ''}}, {name: b, emptyDir: {medium: Memory}}]",
+    "extraVolumes: [{name: a, ephemeral: {volumeClaimTemplate: {metadata: {labels: {b: c}}, spec: {accessModes: [ReadWriteOnce], storageClassName: fast, resources: {requests: {storage: 1Gi}}}}}}]",
+    "extraVolumes: [{name: a, image: {reference: 'r.example.com/ca:1', pullPolicy: IfNotPresent}}]",
     "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Gt, values: ['1']}, {key: b, operator: Exists}, {key: c, operator: DoesNotExist, values: []}]}]}}}",
     "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, podAffinityTerm: {topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}}}]}}",
     "{podSecurityContext: {fsGroupChangePolicy: OnRootMismatch, seccompProfile: {type: Localhost, localhostProfile: a.json}}, securityContext: {procMount: Default}}",
