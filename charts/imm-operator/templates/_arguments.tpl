@@ -22,11 +22,16 @@
 {{- range list "oss" "imm" "sts" -}}
 {{- $_ := set $fromObjects (printf "--%s-endpoint" .) (printf "set endpoints.%s or endpoints.regions.%s" . .) -}}
 {{- end -}}
+{{- /* The chart sets its variable to the Pod's label, and extraEnv can replace that. */ -}}
+{{- $asArguments := merge (dict "--pod-region" "set region") $settings $fromObjects -}}
 {{- range .Values.extraArgs -}}
 {{- $flag := regexFind "^[^=]*" . -}}
 {{- /* Another address with the port of the chart is no contradiction. */ -}}
 {{- $samePort := regexMatch (printf "^--admin-address=.*:%d$" (int $.Values.adminPort)) . -}}
-{{- with $samePort | ternary "" (get (merge (dict) $settings $fromObjects) $flag) -}}
+{{- if regexMatch `^--admin-address=(127\.|localhost:|\[[0:]*:0*1\]|\[::ffff:127\.)` . -}}
+{{- fail (printf "extraArgs: %s cannot be reached by the probes, which the kubelet sends to the address of the Pod: remove it, or write --admin-address=0.0.0.0:%d" . (int $.Values.adminPort)) -}}
+{{- end -}}
+{{- with $samePort | ternary "" (get $asArguments $flag) -}}
 {{- fail (printf "extraArgs: %s cannot be set here: %s" $flag .) -}}
 {{- end -}}
 {{- end -}}

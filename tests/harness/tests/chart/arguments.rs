@@ -17,6 +17,31 @@ const WRONG: &[(&str, &str)] = &[
         "set watchNamespaces",
     ),
     ("extraArgs: ['--admin-address=[::]:9000']", "set adminPort"),
+    (
+        "extraArgs: ['--admin-address=127.0.0.1:8080']",
+        "--admin-address=127.0.0.1:8080 cannot be reached by the probes",
+    ),
+    (
+        "{extraArgs: ['--admin-address=127.1.2.3:9000'], adminPort: 9000}",
+        "write --admin-address=0.0.0.0:9000",
+    ),
+    (
+        "extraArgs: ['--admin-address=[::1]:8080']",
+        "cannot be reached by the probes",
+    ),
+    (
+        "extraArgs: ['--admin-address=[0:0:0:0:0:0:0:1]:8080']",
+        "cannot be reached by the probes",
+    ),
+    (
+        "extraArgs: ['--admin-address=[::ffff:127.0.0.1]:8080']",
+        "cannot be reached by the probes",
+    ),
+    (
+        "extraArgs: ['--admin-address=localhost:8080']",
+        "cannot be reached by the probes",
+    ),
+    ("extraArgs: [--pod-region=cn-hangzhou]", "set region"),
     ("extraArgs: [--namespace=a]", "helm --namespace"),
     ("extraArgs: [--tenancy-rules=/a]", "set tenancy"),
     (
@@ -114,6 +139,8 @@ const WRONG: &[(&str, &str)] = &[
 const RIGHT: &[&str] = &[
     "extraArgs: [--leader-name=a, --credentials-folder, /a]",
     "extraArgs: ['--admin-address=0.0.0.0:8080']",
+    "extraArgs: ['--admin-address=[fd00::1]:8080']",
+    "extraArgs: ['--admin-address=[::]:8080']",
     "{extraArgs: [--credentials-folder=/a], extraEnv: [{name: A, value: a}, {name: B, value: a}]}",
     "{credentials: {source: folder}, extraArgs: [--credentials-folder=/a]}",
     "{credentials: {source: folder}, extraEnv: [{name: IMM_OPERATOR_CREDENTIALS_FOLDER, value: /a}]}",
