@@ -122,6 +122,9 @@
 {{- fail (printf "extraVolumeMounts: mountPath %s appears twice: choose another folder" $path) -}}
 {{- end -}}
 {{- $paths = append $paths $path -}}
+{{- if and (eq (default "" .mountPropagation) "Bidirectional") (not (dig "privileged" false (default dict $.Values.securityContext))) -}}
+{{- fail "extraVolumeMounts: mountPropagation Bidirectional needs securityContext.privileged true: write HostToContainer" -}}
+{{- end -}}
 {{- end -}}
 {{- range .Values.extraVolumeMounts -}}
 {{- if not (has .name $names) -}}
@@ -166,6 +169,14 @@
 {{- include "imm-operator.requests" . -}}
 {{- include "imm-operator.tolerations" . -}}
 {{- include "imm-operator.privileges" . -}}
+{{- range $name := list "extraVolumes" "extraVolumeMounts" "extraEnv" "podSecurityContext" "securityContext" -}}
+{{- include "imm-operator.parentFolders" (list $name (index $.Values $name)) -}}
+{{- end -}}
+{{- range .Values.topologySpreadConstraints -}}
+{{- if and .minDomains (ne .whenUnsatisfiable "DoNotSchedule") -}}
+{{- fail "topologySpreadConstraints: minDomains needs whenUnsatisfiable DoNotSchedule: set it, or remove minDomains" -}}
+{{- end -}}
+{{- end -}}
 {{- if dig "claims" list (default dict .Values.resources) -}}
 {{- fail "resources.claims needs resourceClaims of the Pod, which this chart does not set: remove resources.claims" -}}
 {{- end -}}
@@ -191,6 +202,20 @@
 {{- end -}}
 {{- end }}
 
+{{/* Refuses a path with "..", as the API server does: a list of the name of a value and the value. What only drivers read is
+     left alone. */}}
+{{- define "imm-operator.parentFolders" -}}
+{{- $name := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- range $member, $inner := omit (kindIs "map" $value | ternary $value dict) "volumeAttributes" "metadata" "userAnnotations" -}}
+{{- if and (kindIs "string" $inner) (regexMatch `[pP]ath(Expr)?$|^localhostProfile$` $member) (regexMatch `(^|/)\.\.(/|$)` $inner) -}}
+{{- fail (printf "%s: %s %s has a part ..: write the path without it" $name $member $inner) -}}
+{{- end -}}
+{{- include "imm-operator.parentFolders" (list $name $inner) -}}
+{{- end -}}
+{{- range kindIs "slice" $value | ternary $value list }}{{ include "imm-operator.parentFolders" (list $name .) }}{{ end -}}
+{{- end }}
+
 {{/* Refuses a Pod without a token. It can come from a volume, in more than one way, or from the cluster that KUBECONFIG names. */}}
 {{- define "imm-operator.token" -}}
 {{- $variable := include "imm-operator.setsVariable" (list . "KUBECONFIG") -}}
@@ -202,10 +227,10 @@
 
 {{/* Refuses a request above its limit. */}}
 {{- define "imm-operator.requests" -}}
-{{- range $resource := list "cpu" "memory" -}}
-{{- $request := dig "requests" $resource "" (default dict $.Values.resources) | toString -}}
-{{- $limit := dig "limits" $resource "" (default dict $.Values.resources) | toString -}}
-{{- if and (ne $request "") (ne $limit "") (gt (include "imm-operator.amount" $request | float64) (include "imm-operator.amount" $limit | float64)) -}}
+{{- range $resource, $amount := dig "requests" dict (default dict .Values.resources) -}}
+{{- $request := toString $amount -}}
+{{- $limit := dig "limits" $resource "" $.Values.resources | toString -}}
+{{- if and (ne $limit "") (gt (include "imm-operator.amount" $request | float64) (include "imm-operator.amount" $limit | float64)) -}}
 {{- fail (printf "resources.requests.%s %s is above resources.limits.%s %s: lower it, or raise the limit" $resource $request $resource $limit) -}}
 {{- end -}}
 {{- end -}}

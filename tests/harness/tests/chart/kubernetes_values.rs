@@ -71,6 +71,55 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("extraVolumes: [{name: a, image: {}}]", "/extraVolumes/0/image"),
     (
+        "extraVolumes: [{name: a, secret: {secretName: b, items: [{key: c, path: /d}]}}]",
+        "/extraVolumes/0/secret/items/0/path",
+    ),
+    (
+        "extraVolumes: [{name: a, secret: {secretName: b, items: [{key: c, path: ../d}]}}]",
+        "extraVolumes: path ../d has a part ..",
+    ),
+    (
+        "extraVolumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: b/../c}}]}}]",
+        "extraVolumes: path b/../c has a part ..",
+    ),
+    (
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a, subPath: b/..}]}",
+        "extraVolumeMounts: subPath b/.. has a part ..",
+    ),
+    (
+        "podSecurityContext: {seccompProfile: {type: Localhost, localhostProfile: ../a.json}}",
+        "podSecurityContext: localhostProfile ../a.json has a part ..",
+    ),
+    (
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a, mountPropagation: Bidirectional}]}",
+        "mountPropagation Bidirectional needs securityContext.privileged true",
+    ),
+    (
+        "topologySpreadConstraints: [{maxSkew: 1, minDomains: 2, topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
+        "minDomains needs whenUnsatisfiable DoNotSchedule",
+    ),
+    (
+        "topologySpreadConstraints: [{maxSkew: 1, topologyKey: a b, whenUnsatisfiable: ScheduleAnyway}]",
+        "/topologySpreadConstraints/0/topologyKey",
+    ),
+    (
+        "tolerations: [{key: a b, operator: Exists}]",
+        "/tolerations/0/key",
+    ),
+    ("tolerations: [{key: a, value: b c}]", "/tolerations/0/value"),
+    (
+        "networkPolicy: {metricsFrom: [{podSelector: {matchLabels: {a b: c}}}]}",
+        "/networkPolicy/metricsFrom/0/podSelector/matchLabels",
+    ),
+    (
+        "networkPolicy: {metricsFrom: [{podSelector: {matchLabels: {a: b c}}}]}",
+        "/networkPolicy/metricsFrom/0/podSelector/matchLabels/a",
+    ),
+    (
+        "networkPolicy: {metricsFrom: [{podSelector: {matchExpressions: [{key: a b, operator: Exists}]}}]}",
+        "/networkPolicy/metricsFrom/0/podSelector/matchExpressions/0/key",
+    ),
+    (
         "extraVolumes: [{name: a, image: {reference: b, pullPolicy: Sometimes}}]",
         "/extraVolumes/0/image/pullPolicy",
     ),
@@ -159,6 +208,11 @@ const RIGHT: &[&str] = &[
     "extraVolumes: [{name: a, projected: {defaultMode: 0o440, sources: [{serviceAccountToken: {path: a, expirationSeconds: 600}}, {configMap: {name: b}}]}}]",
     "extraVolumes: [{name: a, hostPath: {path: /a, type: ''}}, {name: b, emptyDir: {medium: Memory}}]",
     "extraVolumes: [{name: a, ephemeral: {volumeClaimTemplate: {metadata: {labels: {b: c}}, spec: {accessModes: [ReadWriteOnce], storageClassName: fast, resources: {requests: {storage: 1Gi}}}}}}]",
+    "extraVolumes: [{name: a, secret: {secretName: b, items: [{key: c, path: d/..e}]}}, {name: f, csi: {driver: g, volumeAttributes: {path: ../h}}}]",
+    "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a, mountPropagation: Bidirectional}], securityContext: {privileged: true, allowPrivilegeEscalation: true}}",
+    "topologySpreadConstraints: [{maxSkew: 1, minDomains: 2, topologyKey: a.b/c, whenUnsatisfiable: DoNotSchedule}]",
+    "tolerations: [{key: a.b/c, value: '', effect: NoSchedule}, {key: '', operator: Exists}]",
+    "networkPolicy: {enabled: true, metricsFrom: [{podSelector: {matchLabels: {a.b/c: ''}}}]}",
     "extraVolumes: [{name: a, image: {reference: 'r.example.com/ca:1', pullPolicy: IfNotPresent}}]",
     "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Gt, values: ['1']}, {key: b, operator: Exists}, {key: c, operator: DoesNotExist, values: []}]}]}}}",
     "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, podAffinityTerm: {topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}}}]}}",

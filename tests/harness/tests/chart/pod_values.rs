@@ -96,6 +96,10 @@ const WRONG: &[(&str, &str)] = &[
         "resources.requests.cpu 1 is above",
     ),
     (
+        "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 1Gi}}",
+        "resources.requests.ephemeral-storage 2Gi is above resources.limits.ephemeral-storage 1Gi",
+    ),
+    (
         "extraVolumeMounts: [{name: company-ca, mountPath: /a}]",
         "there is no volume named company-ca, only tenancy: add it to extraVolumes",
     ),

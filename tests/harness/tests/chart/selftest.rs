@@ -63,7 +63,10 @@ fn check_24_the_test_pod_is_the_operators_in_all_but_its_labels() {
             let nodes = &pod["affinity"]["nodeAffinity"];
             assert_eq!(&spec["affinity"]["nodeAffinity"], nodes, "{values}");
             let beside = ["podAffinity", "podAntiAffinity"];
-            assert!(beside.iter().all(|place| spec["affinity"][place].is_null()), "{values}");
+            assert!(
+                beside.iter().all(|place| spec["affinity"][place].is_null()),
+                "{values}"
+            );
             let (own, operator) = (&spec["containers"][0], &pod["containers"][0]);
             for field in ["image", "imagePullPolicy", "securityContext", "resources"] {
                 assert_eq!(own[field], operator[field], "{values}: {field}");
