@@ -200,6 +200,10 @@
 {{- if and (dig "runAsNonRoot" (dig "runAsNonRoot" false $pod) $container) (eq $user "0") -}}
 {{- fail "runAsUser 0 contradicts runAsNonRoot true in podSecurityContext and securityContext: name another user, or leave it to the image" -}}
 {{- end -}}
+{{- /* In a network of its own, container runtimes let each user open these ports. */ -}}
+{{- if and .Values.hostNetwork (lt (int .Values.adminPort) 1024) (ne $user "0") -}}
+{{- fail (printf "hostNetwork true excludes adminPort %d, because ports below 1024 of the node need the user root: set a port from 1024 on" (int .Values.adminPort)) -}}
+{{- end -}}
 {{- end }}
 
 {{/* Refuses a path with "..", as the API server does: a list of the name of a value and the value. What only drivers read is

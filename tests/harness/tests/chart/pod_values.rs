@@ -84,6 +84,10 @@ const WRONG: &[(&str, &str)] = &[
         "hostNetwork true excludes hostUsers false",
     ),
     (
+        "{hostNetwork: true, adminPort: 1023}",
+        "hostNetwork true excludes adminPort 1023",
+    ),
+    (
         "resources: {requests: {memory: 1Gi}, limits: {memory: 512Mi}}",
         "resources.requests.memory 1Gi is above resources.limits.memory 512Mi",
     ),
@@ -168,6 +172,9 @@ const RIGHT: &[&str] = &[
      extraVolumeMounts: [{name: a, mountPath: /var/run/secrets/kubernetes.io/serviceaccount/}]}",
     "{automountServiceAccountToken: false, extraEnv: [{name: KUBECONFIG, value: /a}]}",
     "{hostNetwork: true, hostUsers: true}",
+    "{hostNetwork: true, adminPort: 1024}",
+    "adminPort: 80",
+    "{hostNetwork: true, adminPort: 80, securityContext: {runAsNonRoot: false, runAsUser: 0}}",
     "resources: {requests: {memory: 1Gi, cpu: 1}, limits: {memory: 1024Mi, cpu: 1000m}}",
     "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
     "resources: {requests: {memory: 1Ti}, limits: null}",
