@@ -95,12 +95,18 @@
 {{- end -}}
 {{- end }}
 
-{{/* Refuses volumes and mounts in the place of the chart's own. */}}
+{{/* Refuses volumes and mounts in the place of the chart's own. A mount above them works where the folder can be created in it:
+     the kubelet does that in the volumes of its own objects, and the container runtime in those that can be written. */}}
 {{- define "imm-operator.extraVolumesRefusals" -}}
 {{- $own := list "tenancy" -}}
 {{- if .Values.credentials.existingSecret }}{{ $own = append $own "credentials" }}{{ end -}}
 {{- $names := $own -}}
+{{- $readOnly := list -}}
+{{- $created := $own -}}
 {{- range .Values.extraVolumes -}}
+{{- $source := omit . "name" | values | first -}}
+{{- if or .image $source.readOnly }}{{ $readOnly = append $readOnly .name }}{{ end -}}
+{{- if or .configMap .secret .projected .downwardAPI }}{{ $created = append $created .name }}{{ end -}}
 {{- if has .name $names -}}
 {{- fail (printf "extraVolumes: there is a volume named %s already: choose another name" .name) -}}
 {{- end -}}
@@ -109,13 +115,17 @@
 {{- $paths := list -}}
 {{- range .Values.extraVolumeMounts -}}
 {{- $path := regexReplaceAll "/+" (printf "%s/" .mountPath) "/" -}}
+{{- if eq $path "/" -}}
+{{- fail "extraVolumeMounts: mountPath / hides the program of the image: choose another folder" -}}
+{{- end -}}
+{{- $mount := . -}}
 {{- range $own -}}
 {{- $folder := printf "/etc/imm-operator/%s/" . -}}
 {{- if hasPrefix $folder $path -}}
 {{- fail (printf "extraVolumeMounts: mountPath %s is the folder of the chart's own volume %s: choose another folder" $path .) -}}
 {{- end -}}
-{{- if hasPrefix $path $folder -}}
-{{- fail (printf "extraVolumeMounts: mountPath %s holds the folder %s of the chart's own volume %s: choose another folder" $path $folder .) -}}
+{{- if and (hasPrefix $path $folder) (or $mount.readOnly (has $mount.name $readOnly)) (not (has $mount.name $created)) -}}
+{{- fail (printf "extraVolumeMounts: mountPath %s is above the folder %s of the chart's own volume %s, which cannot be created in the read-only volume %s: choose another folder" $path $folder . $mount.name) -}}
 {{- end -}}
 {{- end -}}
 {{- if has $path $paths -}}

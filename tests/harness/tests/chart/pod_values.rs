@@ -48,15 +48,19 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /}]}",
-        "mountPath / holds the folder /etc/imm-operator/tenancy/ of the chart's own volume tenancy",
+        "mountPath / hides the program of the image",
     ),
     (
-        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc}]}",
-        "mountPath /etc/ holds",
+        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc, readOnly: true}]}",
+        "mountPath /etc/ is above the folder /etc/imm-operator/tenancy/ of the chart's own volume tenancy, which cannot be created",
     ),
     (
-        "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: //etc/imm-operator}]}",
-        "mountPath /etc/imm-operator/ holds",
+        "{extraVolumes: [{name: a, image: {reference: b}}], extraVolumeMounts: [{name: a, mountPath: //etc/imm-operator}]}",
+        "mountPath /etc/imm-operator/ is above",
+    ),
+    (
+        "{extraVolumes: [{name: a, persistentVolumeClaim: {claimName: b, readOnly: true}}], extraVolumeMounts: [{name: a, mountPath: /etc}]}",
+        "in the read-only volume a",
     ),
     (
         "extraVolumeMounts: [{name: a, mountPath: /b}, {name: c, mountPath: /b/}]",
@@ -178,8 +182,10 @@ const RIGHT: &[&str] = &[
     "resources: {requests: {memory: 1Gi, cpu: 1}, limits: {memory: 1024Mi, cpu: 1000m}}",
     "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
     "resources: {requests: {memory: 1Ti}, limits: null}",
-    "extraVolumeMounts: [{name: tenancy, mountPath: /a}]",
-    "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc/imm-operator-keys}]}",
+    "extraVolumeMounts: [{name: tenancy, mountPath: /a}, {name: tenancy, mountPath: /etc, readOnly: true}]",
+    "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc/imm-operator-keys, readOnly: true}]}",
+    "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /etc}]}",
+    "{extraVolumes: [{name: a, configMap: {name: b}}], extraVolumeMounts: [{name: a, mountPath: /etc, readOnly: true}]}",
     "updateStrategy: {rollingUpdate: {maxSurge: 0}}",
     "updateStrategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 100%}}",
     "updateStrategy: {rollingUpdate: {maxSurge: 200%, maxUnavailable: 0}}",
