@@ -1,6 +1,7 @@
 {{/* What the chart refuses besides what the schema does. */}}
 {{- define "imm-operator.refusals" -}}
 {{- include "imm-operator.sharedNamespaces" . -}}
+{{- include "imm-operator.forms" . -}}
 {{- include "imm-operator.identity" . -}}
 {{- include "imm-operator.deletions" . -}}
 {{- include "imm-operator.otherName" . -}}

@@ -98,6 +98,28 @@ fn the_schema_is_strict_at_every_level() {
     assert!(objects > 80, "only {objects} schemas of objects");
 }
 
+/// Helm prints the pattern that a value does not match.
+#[test]
+fn no_pattern_of_the_schema_is_too_long_for_a_message() {
+    fn patterns<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
+        match schema {
+            Value::Object(members) => {
+                found.extend(members.get("pattern").and_then(Value::as_str));
+                members.values().for_each(|member| patterns(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| patterns(item, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let mut found = Vec::new();
+    patterns(&schema, &mut found);
+    assert!(found.len() > 50, "{}", found.len());
+    for pattern in found {
+        assert!(pattern.len() < 200, "{pattern}");
+    }
+}
+
 #[test]
 fn one_set_of_values_sets_every_value() {
     let described = described();

@@ -192,11 +192,19 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "networkPolicy: {metricsFrom: [{ipBlock: {cidr: ':::::/8'}}]}",
-        "cidr",
+        "networkPolicy.metricsFrom[0].ipBlock.cidr \":::::/8\" is no network: write ADDRESS/BITS",
     ),
     (
         "networkPolicy: {metricsFrom: [{ipBlock: {cidr: '::/129'}}]}",
-        "cidr",
+        "networkPolicy.metricsFrom[0].ipBlock.cidr",
+    ),
+    (
+        "networkPolicy: {metricsFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0]}}]}",
+        "networkPolicy.metricsFrom[0].ipBlock.except \"10.1.0.0\" is no network",
+    ),
+    (
+        "networkPolicy: {extraIngress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0}}]}]}",
+        "networkPolicy.extraIngress[0].from[1].ipBlock.cidr \"10.0.0.0\" is no network",
     ),
 ];
 

@@ -141,17 +141,20 @@ const WRONG: &[(&str, &str)] = &[
         "tolerations: [{key: a, operator: Exists, effect: NoSchedule, tolerationSeconds: 5}]",
         "tolerationSeconds needs effect NoExecute",
     ),
-    ("hostAliases: [{ip: 10.0.0.300}]", "/hostAliases/0/ip"),
-    ("hostAliases: [{ip: 10.0.0}]", "/hostAliases/0/ip"),
-    ("hostAliases: [{ip: 'fd00::1::2'}]", "/hostAliases/0/ip"),
-    ("hostAliases: [{ip: '::ffff:10.0.0.1'}]", "/hostAliases/0/ip"),
+    (
+        "hostAliases: [{ip: 10.0.0.300}]",
+        "hostAliases[0].ip \"10.0.0.300\" is no IP address: write one such as",
+    ),
+    ("hostAliases: [{ip: 10.0.0.1}, {ip: 10.0.0}]", "hostAliases[1].ip"),
+    ("hostAliases: [{ip: 'fd00::1::2'}]", "hostAliases[0].ip"),
+    ("hostAliases: [{ip: '::ffff:10.0.0.1'}]", "hostAliases[0].ip"),
     (
         "hostAliases: [{ip: 10.0.0.1, hostnames: [a_b]}]",
         "/hostAliases/0/hostnames/0",
     ),
     (
         "dnsConfig: {nameservers: [10.0.0.300]}",
-        "/dnsConfig/nameservers/0",
+        "dnsConfig.nameservers[0] \"10.0.0.300\" is no IP address",
     ),
     (
         "securityContext: {privileged: true}",

@@ -16,8 +16,14 @@ const WRONG: &[(&str, &str)] = &[
     ("image: {tagg: v1}", "tagg"),
     ("image: {digest: abcdef}", "digest"),
     ("image: {pullPolicy: Sometimes}", "pullPolicy"),
-    ("image: {registry: 'https://registry.example.com'}", "registry"),
-    ("image: {registry: registry.example.com/}", "registry"),
+    (
+        "image: {registry: 'https://registry.example.com'}",
+        "write HOST, HOST:PORT or HOST/FOLDER",
+    ),
+    (
+        "image: {registry: registry.example.com/}",
+        "image.registry \"registry.example.com/\" is no registry",
+    ),
     ("image: {repository: Org/x}", "repository"),
     (
         "image: {repository: r.example.com/a/x}",
@@ -27,7 +33,10 @@ const WRONG: &[(&str, &str)] = &[
     ("image: {tag: 'a b'}", "tag"),
     ("imagePullSecrets: [{nam: a}]", "imagePullSecrets"),
     ("imagePullSecrets: ['']", "imagePullSecrets"),
-    ("global: {imageRegistry: 'https://a'}", "imageRegistry"),
+    (
+        "global: {imageRegistry: 'https://a'}",
+        "global.imageRegistry \"https://a\" is no registry",
+    ),
     ("enabled: yes please", "enabled"),
     ("nameOverride: Upper", "nameOverride"),
     ("crds: {keep: perhaps}", "keep"),
@@ -39,7 +48,10 @@ const WRONG: &[(&str, &str)] = &[
     ("serviceAccount: {annotations: {a: 1}}", "annotations"),
     ("secretAccess: {namespaces: ['*']}", "namespaces"),
     ("secretAccess: {all: true}", "all"),
-    ("endpoints: {oss: oss.example.com}", "oss"),
+    (
+        "endpoints: {oss: oss.example.com}",
+        "endpoints.oss \"oss.example.com\" is no URL of an endpoint: write https://HOST",
+    ),
     ("endpoints: {sts: 'https://sts.example.com/path'}", "sts"),
     ("endpoints: {oss: 'https://x?y=1'}", "oss"),
     ("endpoints: {oss: 'https://:443'}", "oss"),
@@ -49,12 +61,18 @@ const WRONG: &[(&str, &str)] = &[
         "endpoints: {regions: {oss: {hangzhou: 'https://a.example.com'}}}",
         "hangzhou",
     ),
-    ("endpoints: {regions: {oss: {cn-hangzhou: ''}}}", "cn-hangzhou"),
+    (
+        "endpoints: {regions: {oss: {cn-hangzhou: ''}}}",
+        "endpoints.regions.oss.cn-hangzhou \"\" is no URL",
+    ),
     ("endpoints: {regions: {ots: {}}}", "ots"),
     ("network: vpc", "network"),
     ("region: hangzhou", "region"),
     ("credentials: {source: imds}", "source"),
-    ("credentials: {uri: 'http://keys.example.com/'}", "uri"),
+    (
+        "credentials: {uri: 'http://keys.example.com/'}",
+        "credentials.uri \"http://keys.example.com/\" is no credentials URI: write https://HOST/PATH",
+    ),
     ("credentials: {source: uri}", "credentials.uri"),
     ("credentials: {source: folder}", "existingSecret"),
     ("credentials: {ecsRole: node}", "credentials.source ecs"),
@@ -161,11 +179,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "networkPolicy: {metricsFrom: [{ipBlock: {cidr: 10.0.0.1}}]}",
-        "cidr",
+        "networkPolicy.metricsFrom[0].ipBlock.cidr",
     ),
     (
         "networkPolicy: {extraEgress: [{to: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}",
-        "cidr",
+        "networkPolicy.extraEgress[0].to[0].ipBlock.cidr",
     ),
     (
         "networkPolicy: {extraEgress: [{ports: [{port: 0}]}]}",
