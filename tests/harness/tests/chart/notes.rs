@@ -3,7 +3,7 @@
 use imm_harness::Helm;
 
 use super::{BOTH, helm};
-use crate::rendering::render_values;
+use crate::rendering::{helm_on, parent, render_values};
 
 /// Returns the notes of an installation with these values, on one line. Helm 4 asks no cluster for them.
 fn notes(values: &str) -> String {
@@ -228,4 +228,16 @@ fn alerts_without_a_monitor_are_named() {
         &[&with(""), &with(", service: {enabled: true}")],
         &["{}", &scraped, &by_pod, selected],
     );
+}
+
+/// The README of the chart says so.
+#[test]
+fn as_a_dependency_the_chart_prints_notes_only_if_helm_is_asked() {
+    let parent = parent();
+    let install = ["install", "release", "-n", "imm-system", "--dry-run=client"];
+    for (more, printed) in [(&[][..], false), (&["--render-subchart-notes"], true)] {
+        let output = helm_on(parent.path(), Helm::Four, &[&install, more].concat()).unwrap();
+        let said = output.contains("is installed in namespace imm-system.");
+        assert_eq!(said, printed, "{more:?}: {output}");
+    }
 }
