@@ -238,7 +238,7 @@ async fn manifests(definitions: &[&str], files: &[Generated]) -> Result<Vec<Gene
         // Kustomize reads no file outside the folder of a kustomization.
         file("kustomize/base/install.yaml", install),
         file(
-            "kustomize/overlays/high-availability/poddisruptionbudget.yaml",
+            "kustomize/components/high-availability/poddisruptionbudget.yaml",
             format!("# Generated from the chart by `make generate`: change that.\n{budget}\n"),
         ),
     ])
