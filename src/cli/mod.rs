@@ -210,17 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_equal_flags_counts_and_namespaces_accumulate() {
+    fn the_last_of_several_equal_flags_counts_and_namespaces_accumulate_each_once() {
         let flags = [
             "--admin-address=0.0.0.0:8080",
             "--admin-address=[::1]:9090",
-            "--watch-namespaces=media, analytics,",
+            "--watch-namespaces=media, analytics,,media",
             "--watch-namespaces",
             "more",
+            "--watch-namespaces=analytics",
         ];
         let settings = settings(&flags).unwrap();
         assert_eq!(settings.admin_address.to_string(), "[::1]:9090");
-        assert_eq!(settings.namespaces, ["media", "analytics", "more"]);
+        assert_eq!(settings.namespaces, ["analytics", "media", "more"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Flags about where an operator works: its namespace, lease, backups, tenancy rules and watched namespaces.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::core::validate::{is_namespace_name, is_object_name};
@@ -44,10 +45,11 @@ impl ScopeArgs {
         given.filter(|name| !name.is_empty())
     }
 
-    /// Returns the namespaces to watch; empty means all.
+    /// Returns the namespaces to watch, each once; empty means all.
     pub(super) fn watched(&self) -> Vec<String> {
         let named = self.watch_namespaces.iter().filter(|name| !name.is_empty());
-        named.cloned().collect()
+        let once: BTreeSet<_> = named.cloned().collect();
+        once.into_iter().collect()
     }
 }
 
