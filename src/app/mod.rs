@@ -8,6 +8,7 @@ mod run_error;
 #[cfg(test)]
 mod secret_answers;
 mod selftest;
+mod start_checks;
 #[cfg(test)]
 mod stored_objects;
 mod wiring;
@@ -21,7 +22,6 @@ pub use self::selftest::{SelftestSettings, selftest};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -31,20 +31,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::connection::connect;
+use self::start_checks::{crds_are_served, lists_are_answered};
 use self::wiring::{Adapters, concurrent_lists};
 use crate::cloud::Cloud;
 use crate::controller::Controllers;
 use crate::controller::feed::{WatchedKind, feed, watch};
-use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointSettings, Endpoints};
 use crate::core::memory_plan::limit_of;
 use crate::kubernetes::access_review::own_user;
 use crate::kubernetes::connect::ConnectOptions;
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::lease::{self, Leadership, LeaseObject};
-use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::kubernetes::{Kubernetes, now};
-use crate::ports::KubeError;
 use crate::runtime::memory_budget::MemoryBudget;
 use crate::runtime::request_budget::RequestBudget;
 use crate::runtime::tenancy_file::CurrentRules;
@@ -53,9 +51,6 @@ use crate::runtime::{http_server, metrics};
 /// Time for calls in flight after a stop request; longer than the longest call, shorter than the chart's grace period
 /// of 90 s.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(65);
-
-/// Interval at which the CRDs are compared while they are older than this version.
-const CHECK_CRDS_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings of the process.
 #[derive(Clone)]
@@ -117,15 +112,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         let polling = rules.clone().poll(path, move |good| alarm.set_rules_valid(good));
         AbortOnDropHandle::new(tokio::spawn(polling))
     });
-    let ready = Arc::new(AtomicBool::new(false));
     // Probes and metrics are served until the process ends, so that the shutdown can be observed.
-    let server = AdminServer::start(listeners, &metrics, &ready);
+    let server = AdminServer::start(listeners, &metrics);
     let parts = ProcessParts {
         cloud,
         rules,
         metrics,
     };
-    let outcome = work(&settings, &client, parts, &ready, &stop).await;
+    let outcome = work(&settings, &client, parts, &stop).await;
     server.close().await;
     tracing::info!("operator stopped");
     outcome
@@ -138,11 +132,10 @@ struct AdminServer {
 }
 
 impl AdminServer {
-    fn start(listeners: Vec<TcpListener>, metrics: &Arc<metrics::Metrics>, ready: &Arc<AtomicBool>) -> Self {
+    fn start(listeners: Vec<TcpListener>, metrics: &Arc<metrics::Metrics>) -> Self {
         let closing = CancellationToken::new();
         let state = http_server::HttpServerState {
             metrics: Arc::clone(metrics),
-            ready: Arc::clone(ready),
         };
         let serve = |listener: TcpListener| {
             if let Ok(address) = listener.local_addr() {
@@ -170,7 +163,7 @@ struct ProcessParts {
     metrics: Arc<metrics::Metrics>,
 }
 
-/// Works once the API server serves the CRDs and the lease, if there is one, is held.
+/// Works once the API server serves the CRDs and lists, and the lease, if there is one, is held.
 ///
 /// # Errors
 /// Returns [`RunError::LeaseLost`] when the lease is lost; `Ok` after a stop request.
@@ -178,7 +171,6 @@ async fn work(
     settings: &Settings,
     client: &Client,
     parts: ProcessParts,
-    ready: &Arc<AtomicBool>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let account = operator_account(client).await;
@@ -186,14 +178,14 @@ async fn work(
         account = account.as_deref().unwrap_or("unknown"),
         "kubernetes client created"
     );
-    if !crds_are_served(client, stop).await {
+    if !crds_are_served(client, stop).await || !lists_are_answered(client, &settings.namespaces, stop).await {
         return Ok(());
     }
     let mut leadership = None;
     if let (Some(home), Some(name)) = (&settings.operator_namespace, &settings.leader_name) {
         // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the leader.
         // One that may not use the lease must not replace a Pod that can.
-        let set_ready = |usable| ready.store(usable, Ordering::Release);
+        let set_ready = |usable| parts.metrics.set_ready(usable);
         let lease = LeaseObject::new(client, home, settings.lease_name.clone());
         leadership = lease::acquire(lease, name.clone(), stop, set_ready).await;
         if leadership.is_none() {
@@ -216,6 +208,8 @@ async fn work(
         metrics,
     } = parts;
     metrics.leader.set(1);
+    // A leader is ready once it has listed everything.
+    metrics.set_ready(false);
     let adapters = Adapters {
         kubernetes,
         cloud,
@@ -227,7 +221,7 @@ async fn work(
         memory,
         metrics,
     };
-    lead(settings, client, adapters, ready, leadership, stop).await
+    lead(settings, client, adapters, leadership, stop).await
 }
 
 /// Returns the memory limit of the process from its control group.
@@ -267,7 +261,6 @@ async fn lead(
     settings: &Settings,
     client: &Client,
     adapters: Adapters,
-    ready: &Arc<AtomicBool>,
     leadership: Option<Leadership>,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
@@ -285,8 +278,7 @@ async fn lead(
         lists,
         Arc::clone(&controllers.context),
         move || {
-            ready.store(true, Ordering::Release);
-            metrics.ready.set(1.0);
+            metrics.set_ready(true);
             tracing::info!("initial lists completed");
         },
     );
@@ -317,42 +309,6 @@ async fn lead(
         leadership.release().await;
     }
     Ok(())
-}
-
-/// Waits until the API server serves the CRDs of this version. It would drop members of a status that older CRDs do not
-/// know, the record of what a grant owns among them. Returns `false` after a stop request.
-async fn crds_are_served(client: &Client, stop: &CancellationToken) -> bool {
-    let mut reported = None;
-    loop {
-        let fault = match served_crds(client).await {
-            Ok(ServedCrds::Complete) => return true,
-            Ok(ServedCrds::Older(missing)) => {
-                let (count, first) = (
-                    counted(missing.len(), "member"),
-                    missing.into_iter().take(5).collect::<Vec<_>>().join(", "),
-                );
-                format!(
-                    "the CRDs in the cluster are older than this version and lack {count}, such as {first}"
-                )
-            }
-            Err(KubeError::NotFound) => "the CRDs are not installed".to_owned(),
-            Err(error @ (KubeError::Forbidden | KubeError::Invalid)) => {
-                tracing::warn!(%error, "failed to compare CRDs: allow get on /openapi/v3; older CRDs would lose ownership records");
-                return true;
-            }
-            Err(error @ (KubeError::Conflict | KubeError::Unavailable)) => {
-                format!("the API server does not describe the CRDs: {error}")
-            }
-        };
-        if reported.as_ref() != Some(&fault) {
-            tracing::error!(fault, "failed to use CRDs: apply crds/ first; waiting");
-            reported = Some(fault);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(CHECK_CRDS_EVERY) => {}
-            () = stop.cancelled() => return false,
-        }
-    }
 }
 
 /// Returns the operator's ServiceAccount as NAMESPACE:NAME. `None` when the API server does not answer in time or the

@@ -114,7 +114,7 @@ pub(crate) struct Leadership {
 }
 
 /// Waits until this process holds the lease. Returns `None` if `stop` is cancelled first. `ready` is told whether this
-/// process is a candidate that works: it is none while the API server forbids it to read or write the lease.
+/// process can take over from the holder: not while the API server forbids it to read or write the lease.
 pub(crate) async fn acquire(
     lease: LeaseObject,
     me: String,
@@ -145,7 +145,6 @@ pub(crate) async fn acquire(
                         match write_lease(&lease, Some(&me), acquired, transitions, version, term).await {
                             Ok(record) => {
                                 tracing::info!(me, transitions, "acquired lease");
-                                ready(true);
                                 let until = watch::channel(Some(expiry_of(sent, term))).0;
                                 return Some(Leadership {
                                     lease,

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -37,7 +37,6 @@ const CLOSING_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct HttpServerState {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) ready: Arc<AtomicBool>,
 }
 
 /// Binds the address. `[::]` stands for all addresses of both families: where the kernel has no IPv6, IPv4 alone is
@@ -110,7 +109,7 @@ fn accept(connections: &mut Connections, admin: &HttpServerState, stream: TcpStr
 
 /// Answers a request. Its body, if there is one, is not read.
 fn respond<B>(admin: &HttpServerState, request: &Request<B>) -> Response<String> {
-    let ready = admin.ready.load(Ordering::Acquire);
+    let ready = admin.metrics.is_ready();
     let unready = "initial list of grants and jobs incomplete, or the lease cannot be used: apply crds/ of this version, and check the operator's permission to list both kinds and to use its lease; the log names the cause\n";
     let (code, text) = match request.uri().path() {
         _ if request.method() != Method::GET => {

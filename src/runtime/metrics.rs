@@ -169,7 +169,7 @@ metrics! {
     pub finalizers: Counter, "finalizers_restored", "Finalizers of grants that another writer removed and the operator added again";
     deletions: Family<DeletionLabels, Counter>, "unprotected_deletions", "Grants deleted without their finalizer while they owned statements, by outcome", at_zero(each(|outcome| DeletionLabels { outcome }));
     pub dropped_events: Counter, "events_dropped", "Events that were not published, because their object had ten events within a minute";
-    pub ready: Gauge<f64, AtomicU64>, "ready", "1 once every first list of grants and jobs was complete or, with watched namespaces, denied; it stays 1 if a watch fails later";
+    ready: Gauge<f64, AtomicU64>, "ready", "1 while /readyz answers 200: in a leader once every first list of grants and jobs was complete or, with watched namespaces, denied, also if a watch fails later; in a standby while it can take over";
     pub watches_failing: Gauge, "watches_failing", "Watches of grants or jobs whose last request was rejected or got no usable answer; there are two in all, or two for each watched namespace";
 }
 
@@ -180,6 +180,16 @@ fn valid_rules() -> Gauge {
 }
 
 impl Metrics {
+    /// Sets whether this process works as the leader, or can take over as a standby.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(f64::from(u8::from(ready)));
+    }
+
+    /// Returns what was set last.
+    pub fn is_ready(&self) -> bool {
+        self.ready.get() > 0.5
+    }
+
     /// Records a finished reconcile and its duration.
     pub fn reconcile(&self, kind: KeyKind, seconds: f64) {
         self.reconciles.get_or_create(&KindLabels { kind }).inc();

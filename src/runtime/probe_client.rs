@@ -50,7 +50,6 @@ async fn read(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     use tokio_util::sync::CancellationToken;
 
@@ -63,7 +62,6 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let state = HttpServerState {
             metrics: Arc::default(),
-            ready: Arc::new(AtomicBool::new(false)),
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, state, stop.clone()));

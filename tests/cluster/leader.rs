@@ -21,6 +21,7 @@ mod leader {
             together installs::two_installs_share_a_bucket_and_each_keeps_its_statements,
             together failover::a_stopped_leader_releases_its_lease_immediately,
             together failover::a_rolling_update_loses_and_duplicates_nothing,
+            together installs::a_process_that_may_not_list_replaces_no_leader,
             together failover::a_killed_leader_is_replaced_within_the_lease_duration,
             together failover::a_live_leader_keeps_its_lease_and_exits_when_the_lease_is_taken,
             together rules::a_standby_follows_the_rules_before_it_leads,
