@@ -9,10 +9,12 @@ mod wire {
 
     use std::time::Duration;
 
-    use imm_operator::cloud::{Cloud, oss_policy};
+    use imm_operator::api::RequestPayer;
+    use imm_operator::cloud::{Cloud, oss_objects, oss_policy};
     use imm_operator::core::endpoints::Endpoints;
-    use imm_operator::core::place::BucketPlace;
+    use imm_operator::core::place::{BucketPlace, ObjectPlace};
     use imm_operator::core::policy::Document;
+    use imm_operator::core::validate::ObjectUri;
     use imm_operator::ports::{AccessKeys, CloudError, PolicyRead};
     use k8s_openapi::jiff::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -171,6 +173,30 @@ mod wire {
             assert!(!error.had_no_effect());
             assert!(started.elapsed() < imm_operator::cloud::OSS_DEADLINE + Duration::from_secs(1));
         }
+    }
+
+    /// A run keeps what it reads of a manifest, and no memory is planned for more.
+    #[tokio::test]
+    async fn a_server_that_ignores_ranges_is_read_no_further_than_the_range() {
+        let read = async |length: usize| {
+            let body = "x".repeat(length);
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+            let cloud = cloud(Answer::Bytes(answer.leak())).await;
+            let uri = ObjectUri {
+                bucket: bucket().name().to_owned(),
+                key: "list.txt".to_owned(),
+            };
+            let (object, payer) = (
+                ObjectPlace::new(&uri, "cn-hangzhou").unwrap(),
+                RequestPayer::BucketOwner,
+            );
+            let chunk =
+                oss_objects::read_object(&cloud, &object, 1_000..25_000, None, payer, &keys(), NOW).await;
+            chunk.map(|chunk| (chunk.bytes.len(), chunk.last))
+        };
+        assert_eq!(read(20_000).await.unwrap(), (19_000, true));
+        let error = read(60_000).await.unwrap_err();
+        assert_eq!(kind_and_code(&error), "Unanswered ResponseTooLarge");
     }
 
     /// The write is dated by this clock: with a wrong one, OSS rejects every write.

@@ -9,15 +9,12 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::classify;
-use super::client::{Cloud, HttpResponse};
+use super::client::{Cloud, HttpResponse, MAX_RESPONSE_BYTES};
 use super::oss_policy::{OssCall, bucket_call, error_of, send_oss, server_date};
 use crate::api::RequestPayer;
 use crate::core::job::ListedObject;
 use crate::core::place::{BucketPlace, ObjectPlace};
 use crate::ports::{AccessKeys, CloudError, ListPosition, ObjectChunk, ObjectPage};
-
-/// Size limit of a part of an object: a server that ignores ranges returns the whole object.
-const MAX_CHUNK_BYTES: usize = 64 * 1024 * 1024 + 1;
 
 /// The members in use of `<ListBucketResult>`.
 #[derive(Deserialize)]
@@ -137,7 +134,8 @@ async fn list(
     Ok((answer, list))
 }
 
-/// Returns the bytes of a range of an object. With an ETag, fails if the object has another version.
+/// Returns the bytes of a range of an object. With an ETag, fails if the object has another version. A server that ignores
+/// ranges returns the whole object, of which no more is read than the range and an error may have.
 pub async fn read_object(
     cloud: &Cloud,
     object: &ObjectPlace,
@@ -148,6 +146,8 @@ pub async fn read_object(
     now: Timestamp,
 ) -> Result<ObjectChunk, CloudError> {
     let (from, last) = (range.start, range.end.saturating_sub(1));
+    let length = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
+    let cap = length.saturating_add(MAX_RESPONSE_BYTES);
     let mut headers = vec![
         ("range", format!("bytes={from}-{last}").into()),
         // Without this header OSS returns the whole object for a range beyond its end.
@@ -157,7 +157,7 @@ pub async fn read_object(
     headers.extend(etag.map(|etag| ("if-match", etag.to_owned().into())));
     let call = OssCall {
         headers,
-        ..get_call(object.bucket(), Some(object.key()), MAX_CHUNK_BYTES, now)
+        ..get_call(object.bucket(), Some(object.key()), cap, now)
     };
     let answer = send_oss(cloud, keys, call).await?;
     let etag = answer.header("etag").unwrap_or_default().to_owned();

@@ -103,6 +103,14 @@ pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudE
             message,
             stalled: false,
         }
+    } else if error.code == "ResponseTooLarge" {
+        let message = format!(
+            "{what} cannot be read ({reference}): the answer is longer than the part of the source that was asked for, so that a proxy or a server at the endpoint of OSS does not do what OSS does: correct the endpoint, or remove the proxy"
+        );
+        Phase::SourceUnreadable {
+            message,
+            stalled: true,
+        }
     } else if error.is_transient() {
         let next = error
             .certificate_advice()
@@ -168,6 +176,11 @@ mod tests {
                 if message.contains(CORRECT_CLOCK) == skewed)
             );
         }
+        let whole = phase(CloudErrorKind::Unanswered, "ResponseTooLarge");
+        assert!(
+            matches!(&whole, Phase::SourceUnreadable { message, stalled: true } if message.contains("correct the endpoint")),
+            "{whole:?}"
+        );
         let skew = error(CloudErrorKind::Unavailable, "RequestTimeTooSkewed");
         let owner = source_owner_unknown("pics", Some(&skew));
         assert!(
