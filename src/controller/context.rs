@@ -111,9 +111,7 @@ impl Context {
                 self.forget_bucket(bucket);
                 self.recheck_requests.lock().remove(bucket);
             }
-            QueueKey::Job(job) => {
-                self.jobs_awaiting_recheck.lock().remove(job);
-            }
+            QueueKey::Job(job) => self.forget_job(job),
             // Their requests stay until they succeed.
             QueueKey::Probe(_) | QueueKey::Finalizer(_) => {}
         }
@@ -178,7 +176,7 @@ impl Context {
         self.trigger_recheck(bucket, &job.namespace);
     }
 
-    /// Drops what is remembered about a job that does not exist.
+    /// Drops what is remembered about a job that does not exist, or as if it did not.
     pub fn forget_job(&self, job: &ObjectKey) {
         self.runs.stop_waiting(job);
         self.jobs_awaiting_recheck.lock().remove(job);

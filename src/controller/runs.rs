@@ -43,8 +43,26 @@ struct RunsState {
 struct NamespaceRuns {
     count: usize,
     waiting: WaitingJobs,
-    /// Jobs that were triggered for a free slot.
+    /// Jobs that were triggered for a free slot, which no other job takes until they have taken it or wait no longer.
     triggered: HashSet<ObjectKey>,
+}
+
+impl NamespaceRuns {
+    /// Whether there is a slot that no job was triggered for.
+    fn has_slot(&self) -> bool {
+        has_slot(self.count + self.triggered.len())
+    }
+
+    /// Returns the next job to trigger; `None` if none waits, or no slot is left for it.
+    fn next(&mut self) -> Option<ObjectKey> {
+        let next = self.has_slot().then(|| self.waiting.take_first())??;
+        self.triggered.insert(next.clone());
+        Some(next)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.count == 0 && self.waiting.len() == 0 && self.triggered.is_empty()
+    }
 }
 
 impl Runs {
@@ -77,7 +95,7 @@ impl Runs {
         let running = of_namespace.entry(job.namespace.clone()).or_default();
         running.triggered.remove(job);
         let bytes = self.memory.counted(list_bytes);
-        let refused = if has_slot(running.count) {
+        let refused = if running.has_slot() {
             (!lists.take(&job.namespace, bytes)).then_some(NoSlot::Lists)
         } else {
             Some(NoSlot::Jobs)
@@ -106,13 +124,11 @@ impl Runs {
         running.waiting.remove(job);
         // The next job takes the slot that this one was triggered for.
         if running.triggered.remove(job)
-            && has_slot(running.count)
-            && let Some(next) = running.waiting.take_first()
+            && let Some(next) = running.next()
         {
-            running.triggered.insert(next.clone());
             self.trigger(next);
         }
-        if running.count == 0 && running.waiting.len() == 0 && running.triggered.is_empty() {
+        if running.is_idle() {
             of_namespace.remove(&job.namespace);
         }
     }
@@ -124,8 +140,8 @@ impl Runs {
     }
 }
 
-/// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or all waiting jobs when no
-/// job of the namespace runs any more.
+/// Slot of a running job in its namespace. Dropping the slot triggers the next waiting job, or as many as there are slots
+/// when no job of the namespace runs any more.
 pub struct RunSlot<'a> {
     runs: &'a Runs,
     namespace: String,
@@ -142,11 +158,10 @@ impl Drop for RunSlot<'_> {
         };
         running.count = running.count.saturating_sub(1);
         let free = jobs_to_trigger(running.count, running.waiting.len());
-        for job in (0..free).map_while(|_| running.waiting.take_first()) {
-            running.triggered.insert(job.clone());
+        for job in (0..free).map_while(|_| running.next()) {
             self.runs.trigger(job);
         }
-        if running.count == 0 && running.triggered.is_empty() {
+        if running.is_idle() {
             runs.of_namespace.remove(&self.namespace);
         }
     }
@@ -156,6 +171,42 @@ impl Drop for RunSlot<'_> {
 mod tests {
     use super::*;
     use crate::core::job::MAX_RUNS_PER_NAMESPACE;
+
+    #[test]
+    fn a_free_slot_is_kept_for_the_job_that_has_waited_longest() {
+        let (sender, mut triggers) = mpsc::channel(8);
+        let runs = Runs::new(RunMemory::of_limit(256 * 1024 * 1024), sender);
+        let key = |name: &str| ObjectKey {
+            namespace: "media".to_owned(),
+            name: name.to_owned(),
+        };
+        let mut triggered = || triggers.try_recv().ok().map(|trigger| trigger.key);
+        let mut slots: Vec<_> = (0..MAX_RUNS_PER_NAMESPACE)
+            .map(|number| runs.try_slot(&key(&format!("running-{number}")), 0).ok())
+            .collect();
+        for name in ["first", "second", "third"] {
+            assert_eq!(runs.try_slot(&key(name), 0).err(), Some(NoSlot::Jobs));
+        }
+        slots.pop();
+        assert_eq!(triggered(), Some(QueueKey::Job(key("first"))));
+        // A new job and one that waits behind ask before the first one has.
+        assert!(runs.try_slot(&key("new"), 0).is_err() && runs.try_slot(&key("second"), 0).is_err());
+        slots.push(runs.try_slot(&key("first"), 0).ok());
+        assert!(slots.iter().all(Option::is_some));
+        slots.pop();
+        assert_eq!(triggered(), Some(QueueKey::Job(key("second"))));
+        // It cannot run any more: the slot is for the next one, and for a new job when no other waits.
+        runs.stop_waiting(&key("second"));
+        assert_eq!(triggered(), Some(QueueKey::Job(key("third"))));
+        runs.stop_waiting(&key("third"));
+        assert_eq!(triggered(), Some(QueueKey::Job(key("new"))));
+        runs.stop_waiting(&key("new"));
+        assert_eq!(triggered(), None);
+        slots.push(runs.try_slot(&key("newer"), 0).ok());
+        assert!(slots.iter().all(Option::is_some));
+        drop(slots);
+        assert!(runs.state.lock().of_namespace.is_empty());
+    }
 
     #[test]
     fn running_jobs_share_the_memory_for_results() {

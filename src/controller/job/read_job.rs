@@ -47,6 +47,7 @@ pub(super) async fn read_job(context: &Context, key: &ObjectKey) -> ControlFlow<
     }
     let marked = restore_started_annotation(context, &mut job).await;
     if job.is_finished() {
+        context.runs.stop_waiting(key);
         let next = retention::reconcile(context, job).await;
         return Break(if marked { next } else { next.within(RECHECK) });
     }

@@ -49,8 +49,8 @@ pub fn has_slot(running: usize) -> bool {
     running < MAX_RUNS_PER_NAMESPACE
 }
 
-/// Returns how many waiting jobs are triggered when a job ends and `running` of its namespace remain. When the last one
-/// ends, all are triggered: some of them may be deleted by now.
+/// Returns how many waiting jobs are triggered, as far as there are slots, when a job ends and `running` of its namespace
+/// remain. When the last one ends, that is all: no further end would trigger one whose list had no room.
 pub fn jobs_to_trigger(running: usize, waiting: usize) -> usize {
     if running == 0 { waiting } else { 1 }
 }
