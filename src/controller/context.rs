@@ -168,7 +168,7 @@ impl Context {
     }
 
     /// Requests a recheck of a grant's bucket, because the state of the policy that its grants show may be outdated. The
-    /// job waits until the recheck is done.
+    /// job waits until the recheck is done, which triggers it.
     pub fn request_recheck(&self, job: &ObjectKey, bucket: &str) {
         self.jobs_awaiting_recheck
             .lock()
@@ -199,12 +199,20 @@ impl Context {
         self.recheck_requests.lock().contains(bucket)
     }
 
-    /// Records that the recheck of a bucket is done.
+    /// Records that the recheck of a bucket is done, and triggers the jobs that wait for it. A full channel drops a trigger;
+    /// such a job is requeued anyway.
     pub fn recheck_done(&self, bucket: &str) {
-        if self.recheck_requests.lock().remove(bucket) {
-            let mut times = self.rechecked.lock();
-            times.retain(|_, time| is_recheck_valid(time.elapsed()));
-            times.insert(bucket.into(), Instant::now());
+        if !self.recheck_requests.lock().remove(bucket) {
+            return;
+        }
+        let mut times = self.rechecked.lock();
+        times.retain(|_, time| is_recheck_valid(time.elapsed()));
+        times.insert(bucket.into(), Instant::now());
+        drop(times);
+        let mut waiting = self.jobs_awaiting_recheck.lock();
+        for (job, _) in waiting.extract_if(|_, awaited| &**awaited == bucket) {
+            let flow = job.namespace.clone();
+            let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), flow));
         }
     }
 

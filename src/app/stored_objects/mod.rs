@@ -308,3 +308,28 @@ fn a_completion_time_years_ahead_is_only_a_long_wait() {
         );
     });
 }
+
+#[test]
+fn a_job_that_waits_for_the_recheck_of_a_bucket_is_triggered_by_it_and_does_not_poll() {
+    virtual_time(async {
+        let deny = json!({"Version": "1", "Statement": [{"Effect": "Deny", "Principal": ["*"], "Action": ["oss:*"],
+            "Resource": [format!("acs:oss:*:*:{BUCKET}"), format!("acs:oss:*:*:{BUCKET}/*")]}]});
+        let store = Store {
+            grant: grant(),
+            policy: Some(deny.to_string()),
+            ..Store::default()
+        };
+        let mut store = operate(store, Duration::from_secs(150)).await;
+        (store.job, store.lists_fail, store.job_reads) = (job(2), true, 0);
+        let mut store = operate(store, Duration::from_secs(55)).await;
+        assert!((1..=2).contains(&store.job_reads), "{}", store.job_reads);
+        store.lists_fail = false;
+        let store = operate(store, Duration::from_secs(20)).await;
+        let ready = &store.job["status"]["conditions"][0];
+        assert!(
+            ready.to_string().contains("remove or narrow that Deny"),
+            "{}",
+            store.job
+        );
+    });
+}

@@ -43,6 +43,10 @@ pub(super) struct Store {
     pub(super) reports: BTreeMap<usize, Value>,
     pub(super) policy: Option<String>,
     pub(super) versions: u64,
+    /// Whether the grants of a bucket cannot be listed.
+    pub(super) lists_fail: bool,
+    /// How often the job was read.
+    pub(super) job_reads: usize,
 }
 
 pub(super) struct StoredPorts {
@@ -131,8 +135,13 @@ impl Ports for StoredPorts {
         Ok(self.now())
     }
     async fn list_grants(&self, _: &str) -> Result<Vec<GrantObject>, KubeError> {
-        self.read(|store| Ok(object(&store.grant).iter().map(decode_grant).collect()))
-            .await
+        self.read(|store| {
+            let grants = object(&store.grant).iter().map(decode_grant).collect();
+            (!store.lists_fail)
+                .then_some(grants)
+                .ok_or(KubeError::Unavailable)
+        })
+        .await
     }
     async fn get_grant(&self, _: &ObjectKey, _: &str) -> Result<Option<GrantObject>, KubeError> {
         self.read(|store| Ok(object(&store.grant).as_ref().map(decode_grant)))
@@ -161,6 +170,7 @@ impl Ports for StoredPorts {
         Ok(())
     }
     async fn get_job(&self, _: &ObjectKey) -> Result<Option<JobObject>, KubeError> {
+        self.store().job_reads += 1;
         self.read(|store| Ok(object(&store.job).as_ref().map(decode_job)))
             .await
     }

@@ -15,7 +15,7 @@ use crate::api::JobSpec;
 use crate::controller::context::Context;
 use crate::controller::object_events::publish_job_event;
 use crate::core::grant::GrantObject;
-use crate::core::job::delays::{AWAIT_RECHECK, RETRY_KUBE_API};
+use crate::core::job::delays::{RECHECK, RETRY_KUBE_API};
 use crate::core::job::events::waiting_for_grant;
 use crate::core::job::{
     End, GateDecision, Obstacle, Phase, Progress, SourceSpec, denying_bucket, evaluate_gate, final_obstacle,
@@ -52,7 +52,7 @@ pub(super) async fn check_preconditions(
         return Break(block(context, writer, Phase::Denied(message)).await);
     }
     if context.awaits_recheck(&key) {
-        return Break(Action::Requeue(AWAIT_RECHECK));
+        return Break(Action::Requeue(RECHECK));
     }
     let grant = match read_grant(context, writer.job.grant_key(spec), &key.namespace).await {
         Ok(grant) => grant,
@@ -64,7 +64,7 @@ pub(super) async fn check_preconditions(
     let decision = evaluate_gate(&writer.job, spec, source_spec, grant.as_ref(), now);
     if let Some(bucket) = denying_bucket(&decision, grant.as_ref()).filter(|b| !context.is_rechecked(b)) {
         context.request_recheck(&key, bucket);
-        return Break(Action::Requeue(AWAIT_RECHECK));
+        return Break(Action::Requeue(RECHECK));
     }
     let trial = grant.as_ref().and_then(|grant| {
         let until = trial_of_another_job(context, grant, &writer.job)?;

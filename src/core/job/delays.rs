@@ -14,8 +14,6 @@ use crate::core::time;
 pub const RECHECK: Duration = Duration::from_secs(60);
 /// The same for credentials that cannot be used.
 pub const RECHECK_CREDENTIALS: Duration = Duration::from_secs(30);
-/// The same for a job that waits for the recheck of a bucket.
-pub const AWAIT_RECHECK: Duration = Duration::from_millis(500);
 /// Delay before a failed read from the API server is retried.
 pub const RETRY_KUBE_API: Duration = Duration::from_secs(5);
 /// Delay before a job is reconciled again whose stored state is not the state known here.
