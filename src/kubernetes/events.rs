@@ -57,18 +57,24 @@ impl EventPublisher {
         );
         let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
         let object = format!("Event of {}", announcement.key);
-        let event = if let Some(known) = self.known(&key, now) {
+        if let Some(known) = self.known(&key, now) {
             let event = counted(known, now);
             let patch = Patch::Merge(&event);
             let (name, params) = (event.name_any(), PatchParams::default());
-            send_with_deadline("patch", object, events.patch(&name, &params, &patch)).await?;
-            event
-        } else {
-            let event = new_event(announcement, now);
-            let params = PostParams::default();
-            send_with_deadline("create", object, events.create(&params, &event)).await?;
-            event
-        };
+            let patched = events.patch(&name, &params, &patch);
+            match send_with_deadline("patch", object.clone(), patched).await {
+                Ok(_) => {
+                    self.remember(key, event, now);
+                    return Ok(());
+                }
+                // It was deleted, with its count: the next one is the first again.
+                Err(KubeError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let event = new_event(announcement, now);
+        let params = PostParams::default();
+        send_with_deadline("create", object, events.create(&params, &event)).await?;
         self.remember(key, event, now);
         Ok(())
     }
@@ -203,6 +209,49 @@ mod tests {
         assert_eq!(events.series.lock().len(), MAX_SERIES);
         assert!(events.known(&key(0), start).is_none());
         assert!(events.known(&key(1), start).is_some() && events.known(&key(MAX_SERIES), start).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_series_was_deleted_is_created_again() {
+        let methods = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::clone(&methods);
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let mut seen = seen.lock();
+            seen.push(request.method().to_string());
+            // The second request finds the event deleted; the others succeed.
+            let (code, body) = if seen.len() == 2 {
+                (
+                    404,
+                    r#"{"status": "Failure", "code": 404, "reason": "NotFound", "message": ""}"#,
+                )
+            } else {
+                (
+                    200,
+                    r#"{"metadata": {"name": "g"}, "eventTime": "2026-01-01T00:00:00.000000Z"}"#,
+                )
+            };
+            let body = kube::client::Body::from(body.as_bytes().to_vec());
+            async move { http::Response::builder().status(code).body(body) }
+        });
+        let (client, events) = (Client::new(server, "n"), EventPublisher::default());
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let event = || ObjectEvent {
+            subject: EventSubject::Grant,
+            key: ObjectKey {
+                namespace: "n".to_owned(),
+                name: "g".to_owned(),
+            },
+            uid: "u".to_owned(),
+            content: EventContent {
+                reason: "Reason".to_owned(),
+                note: "note".to_owned(),
+                warning: false,
+            },
+        };
+        for _ in 0..3 {
+            events.try_publish(&client, event(), now).await.unwrap();
+        }
+        assert_eq!(*methods.lock(), ["POST", "PATCH", "POST", "PATCH"]);
     }
 
     #[test]
