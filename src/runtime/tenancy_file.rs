@@ -58,20 +58,24 @@ impl CurrentRules {
     /// needs this too: the rules from its start can be old when it becomes the leader, and the file can be invalid by
     /// then.
     pub async fn poll(self, path: PathBuf, alarm: impl Fn(bool) + Send) {
+        let mut reported = None;
         loop {
             tokio::time::sleep(POLL_EVERY).await;
             let read = read_rules(&path).await;
             alarm(read.is_ok());
+            let fault = read.as_ref().err().map(ToString::to_string);
             match read {
                 Ok(new) if new != *self.get() => {
                     self.current.send_replace(Arc::new(new));
                     tracing::info!("reloaded tenancy rules");
                 }
-                Ok(_) => {}
-                Err(error) => {
+                Ok(_) if reported.is_some() => tracing::info!("the tenancy rules can be read again"),
+                Err(error) if fault != reported => {
                     tracing::error!(%error, "failed to reload tenancy rules; the last valid rules stay in force");
                 }
+                Ok(_) | Err(_) => {}
             }
+            reported = fault;
         }
     }
 
@@ -144,5 +148,33 @@ mod tests {
             serde_saphyr::from_str(sample).unwrap();
         let rules = &values["tenancy"];
         assert_eq!((rules.rules.len(), check_rules(rules)), (3, Ok(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_invalid_file_is_logged_once_for_each_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let file = Arc::new(std::fs::File::create(&log).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(file).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let path = folder.path().join("rules.yaml");
+        std::fs::write(&path, "rules: [1]").unwrap();
+        // What the file has at each further read.
+        let mut later = ["rules: [1]", "rules:\n- 1", "rules: []", "rules: [1]"].into_iter();
+        let (read, mut reads) = tokio::sync::mpsc::unbounded_channel();
+        let polling = CurrentRules::default().poll(path.clone(), move |good| read.send(good).unwrap());
+        let polling = tokio::spawn(polling);
+        for good in [false, false, false, true, false] {
+            assert_eq!(reads.recv().await, Some(good));
+            // Written before the next read, which is 5 s later.
+            later
+                .next()
+                .into_iter()
+                .for_each(|text| std::fs::write(&path, text).unwrap());
+        }
+        polling.abort();
+        let log = std::fs::read_to_string(log).unwrap();
+        assert_eq!(log.matches("failed to reload").count(), 3, "{log}");
+        assert_eq!(log.matches("can be read again").count(), 1, "{log}");
     }
 }
