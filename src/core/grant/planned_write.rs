@@ -3,6 +3,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::GrantObject;
 use super::plan::{Change, Plan};
 use super::work::GrantWork;
 use crate::api::LedgerEntry;
@@ -16,6 +17,10 @@ const SIGNED_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 /// Longest time from the plan, which dates the ledgers, to the read that dates the write: the minute in
 /// `WRITE_LIFE_SECONDS`, less the time of a call.
 const MAX_LEDGER_AGE: SignedDuration = SignedDuration::from_secs(50);
+
+/// Most grants that the log line of a write names. With the longest names, they have 12 KiB: container runtimes split a line
+/// of more than 16 KiB.
+const NAMED_GRANTS: usize = 30;
 
 /// A write that was checked against the policy that it replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,13 +108,18 @@ pub fn backup_writer(batch: &[GrantWork], plan: &Plan) -> String {
     truncate(&names.collect::<Vec<_>>().join(", "), 1024)
 }
 
-/// Names the grants of a write for the audit trail: NAMESPACE/NAME uid=UID generation=NUMBER.
+/// Names the grants of a write for the audit trail: NAMESPACE/NAME uid=UID generation=NUMBER. Of many, it names the first
+/// and the number of the others.
 pub fn audit_names(batch: &[GrantWork], plan: &Plan) -> String {
-    let names = concerned(batch, plan).map(|work| {
-        let grant = &work.grant;
-        format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation)
-    });
-    names.collect::<Vec<_>>().join(", ")
+    let mut grants = concerned(batch, plan).map(|work| &work.grant);
+    let name =
+        |grant: &GrantObject| format!("{} uid={} generation={}", grant.key, grant.uid, grant.generation);
+    let mut names: Vec<_> = grants.by_ref().take(NAMED_GRANTS).map(name).collect();
+    match grants.count() {
+        0 => {}
+        more => names.push(format!("and {more} more")),
+    }
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -182,5 +192,35 @@ mod tests {
         batch[1].grant.status.owned[0].state = EntryState::Removing;
         let deletion = PlannedWrite::of("pics-1", text, &Change::Delete, &batch).unwrap();
         assert_eq!((deletion.call(), deletion.after()), ("DeleteBucketPolicy", None));
+    }
+
+    #[test]
+    fn the_log_line_of_a_write_has_a_bounded_length() {
+        let batch: Vec<_> = (0..200)
+            .map(|number| {
+                let mut work = work_of(&format!("g{number}"), None);
+                work.grant.key.namespace = "n".repeat(63);
+                work.grant.key.name = format!("{number:0>253}");
+                work.grant.uid = "u".repeat(36);
+                work
+            })
+            .collect();
+        let members: Vec<GrantInput> = batch.iter().map(|work| work.input.clone()).collect();
+        let mut plan = plan(PlanInput::default(), &members);
+        let names = |plan: &Plan| audit_names(&batch, plan);
+        let concerned = plan
+            .grants
+            .iter()
+            .filter(|planned| planned.changes_policy())
+            .count();
+        assert!(concerned > NAMED_GRANTS, "{concerned}");
+        let text = names(&plan);
+        assert!(text.len() < 12 * 1024, "{}", text.len());
+        assert!(
+            text.ends_with(&format!(", and {} more", concerned - NAMED_GRANTS)),
+            "{text}"
+        );
+        plan.grants.truncate(NAMED_GRANTS);
+        assert!(!names(&plan).contains("more"));
     }
 }
