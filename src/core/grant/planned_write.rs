@@ -46,7 +46,8 @@ impl PlannedWrite {
         let stored: Vec<&LedgerEntry> = stored.collect();
         match change {
             Change::Put(text) => CheckedPolicy::of(bucket, before, text, &stored).map(Self::Put),
-            Change::Delete | Change::Keep => CheckedDeletion::of(bucket, before, &stored).map(Self::Delete),
+            Change::Delete => CheckedDeletion::of(bucket, before, &stored).map(Self::Delete),
+            Change::Keep => Err(PlanFault::Unchanged),
         }
     }
 
@@ -189,6 +190,8 @@ mod tests {
         assert_eq!(audit_names(&batch, &plan), "media/a uid=a generation=1");
         let deletion = PlannedWrite::of("pics-1", text, &Change::Delete, &batch);
         assert_eq!(deletion, Err(PlanFault::Removed));
+        let nothing = PlannedWrite::of("pics-1", None, &Change::Keep, &batch);
+        assert_eq!(nothing, Err(PlanFault::Unchanged), "no policy is deleted for it");
         batch[1].grant.status.owned[0].state = EntryState::Removing;
         let deletion = PlannedWrite::of("pics-1", text, &Change::Delete, &batch).unwrap();
         assert_eq!((deletion.call(), deletion.after()), ("DeleteBucketPolicy", None));

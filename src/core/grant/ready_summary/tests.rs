@@ -12,6 +12,7 @@ fn a_plan_that_fails_its_check_is_not_reported_as_a_conflict() {
         PlanFault::Everybody,
         PlanFault::Foreign,
         PlanFault::Size,
+        PlanFault::Unchanged,
     ] {
         let (grant, state) = (GrantObject::bare("media", "one"), GrantState::InvalidPlan(fault));
         let summary = ready_summary(&grant, &state, &Observation::default());
