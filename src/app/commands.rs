@@ -83,8 +83,11 @@ pub async fn read_results(
         return Err(absent::<ImageScoreJob>(&kubernetes, &key).await);
     };
     page_of(job.status.results.clone());
+    if job.status.reports.is_none() {
+        return Ok(());
+    }
     let mut page = None;
-    while job.status.reports.is_some() {
+    loop {
         let (reports, next) = reports::find_reports(&kubernetes, &job, page.as_deref())
             .await
             .map_err(&failed)?;
@@ -96,10 +99,9 @@ pub async fn read_results(
         );
         page = next;
         if page.is_none() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Returns the error about an object that does not exist, or whose kind the cluster does not have.

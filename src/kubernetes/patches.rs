@@ -32,7 +32,7 @@ struct FinalizerMetadata {
 pub(crate) async fn add_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<String, KubeError> {
     let answer = async {
         let patch = finalizer_addition(grant)?;
-        send_patch::<ImmBucketGrant>(kubernetes, &grant.key, Some(patch)).await
+        send_patch::<ImmBucketGrant>(kubernetes, &grant.key, &patch).await
     };
     send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await
 }
@@ -40,8 +40,8 @@ pub(crate) async fn add_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) 
 pub(crate) async fn remove_finalizer(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<(), KubeError> {
     let answer = patch_finalizer_away(kubernetes, grant);
     match send_with_deadline("patch", format!("ImmBucketGrant {}", grant.key), answer).await {
-        Ok(_) | Err(KubeError::NotFound) => Ok(()),
-        Err(error) => Err(error),
+        Err(KubeError::NotFound) => Ok(()),
+        answer => answer,
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn remove_finalizer(kubernetes: &Kubernetes, grant: &GrantObjec
 pub(crate) async fn release_grant(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<(), RequestError> {
     match send(patch_finalizer_away(kubernetes, grant)).await {
         Err(error) if error.is_not_found() => Ok(()),
-        answer => answer.map(drop),
+        answer => answer,
     }
 }
 
@@ -57,29 +57,32 @@ pub(crate) async fn mark_started(kubernetes: &Kubernetes, job: &JobObject) -> Re
     // A merge patch with `resourceVersion`: the API server answers 409 if the job has changed since.
     let patch =
         json!({"metadata": {"resourceVersion": job.resource_version, "annotations": {STARTED: job.uid}}});
-    let answer = send_patch::<ImageScoreJob>(kubernetes, &job.key, Some(Patch::Merge(patch)));
+    let patch = Patch::Merge(patch);
+    let answer = send_patch::<ImageScoreJob>(kubernetes, &job.key, &patch);
     send_with_deadline("patch", format!("ImageScoreJob {}", job.key), answer).await
 }
 
-/// Patches an object, unless there is no patch, and returns its new `resourceVersion`.
+/// Patches an object, and returns its new `resourceVersion`.
 async fn send_patch<K: Resource<DynamicType = ()>>(
     kubernetes: &Kubernetes,
     key: &ObjectKey,
-    patch: Option<Patch<Value>>,
+    patch: &Patch<Value>,
 ) -> Result<String, kube::Error> {
     let place = Request::new(K::url_path(&(), Some(&key.namespace)));
-    let Some(patch) = patch else {
-        return Ok(String::new());
-    };
-    let request = place.patch(&key.name, &PatchParams::default(), &patch);
+    let request = place.patch(&key.name, &PatchParams::default(), patch);
     let request = request.map_err(kube::Error::BuildRequest)?;
     let answer: WriteResponse = kubernetes.client.request(request).await?;
     Ok(answer.into_resource_version())
 }
 
-async fn patch_finalizer_away(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<String, kube::Error> {
-    let patch = finalizer_removal(kubernetes, grant).await?;
-    send_patch::<ImmBucketGrant>(kubernetes, &grant.key, patch).await
+/// Removes the operator's finalizer from a grant, if it has one.
+async fn patch_finalizer_away(kubernetes: &Kubernetes, grant: &GrantObject) -> Result<(), kube::Error> {
+    let Some(patch) = finalizer_removal(kubernetes, grant).await? else {
+        return Ok(());
+    };
+    send_patch::<ImmBucketGrant>(kubernetes, &grant.key, &patch)
+        .await
+        .map(drop)
 }
 
 /// Returns the JSON patch that removes the operator's finalizer; `None` if the grant has none.

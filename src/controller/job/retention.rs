@@ -76,8 +76,11 @@ async fn expire_results(context: &Context, mut job: JobObject, now: Timestamp) -
 /// Returns the error of the API server, or `Conflict` when a deleted report is still listed, because it has a
 /// finalizer or its number was edited. The deletion is retried later.
 async fn remove_reports(context: &Context, job: &JobObject) -> Result<(), KubeError> {
+    if job.status.reports.is_none() {
+        return Ok(());
+    }
     let (mut last, mut listed) = (None, BTreeSet::new());
-    while job.status.reports.is_some() {
+    loop {
         let numbers: Vec<i32> = {
             let namespace = &job.key.namespace;
             let _memory = context.memory.reserve(namespace, REPORT_PAGE_BYTES).await;
