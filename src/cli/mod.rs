@@ -148,8 +148,9 @@ pub struct RunArgs {
     /// operators would write the same policies.
     #[arg(long, env = "IMM_OPERATOR_NO_LEADER_ELECTION")]
     no_leader_election: bool,
-    /// Prefix of the holder identity in the lease; default: the pod's name (HOSTNAME). Process ID and start time are
-    /// appended. Change it to recognize a process that runs outside of a pod.
+    /// Prefix of the holder identity in the lease; default: the host name (HOSTNAME). Process ID and start time are
+    /// appended. The chart sets it to the pod's name, from which the host name differs with hostNetwork or beyond 63
+    /// characters. Change it to recognize a process that runs outside of a pod.
     #[arg(long, env = "IMM_OPERATOR_LEADER_NAME")]
     leader_name: Option<String>,
     /// Format of log lines on standard error. Use text for reading in a terminal.
@@ -174,15 +175,14 @@ impl RunArgs {
             operator_namespace: self.scope.namespace(),
             lease_name: self.scope.lease_name.clone(),
             backup_namespace: self.scope.backup_namespace(),
-            leader_name: (!self.no_leader_election).then(|| self.pod_name()),
+            leader_name: (!self.no_leader_election).then(|| self.holder_identity()),
             tenancy_rules: self.scope.tenancy_rules.clone(),
             operator_identity: self.cloud.operator_identity()?,
         })
     }
 
-    /// Returns the holder identity: the flag, HOSTNAME (in a pod, the pod's name) or the program's name, made unique with
-    /// process ID and start time.
-    fn pod_name(&self) -> String {
+    /// Returns the holder identity: the flag, HOSTNAME or the program's name, made unique with process ID and start time.
+    fn holder_identity(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
         // A restarted container has the same host name and the same process ID as before.
         let started = now().as_millisecond();

@@ -86,6 +86,7 @@ topologySpreadConstraints:
 {{- $label := "metadata.labels['topology.kubernetes.io/region']" -}}
 {{- $own := list
   (dict "name" "IMM_OPERATOR_NAMESPACE" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.namespace")))
+  (dict "name" "IMM_OPERATOR_LEADER_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name")))
   (dict "name" "IMM_OPERATOR_POD_REGION" "valueFrom" (dict "fieldRef" (dict "fieldPath" $label))) -}}
 {{- with .Values.credentials.ecsRole -}}
 {{- $own = append $own (dict "name" "ALIBABA_CLOUD_ECS_METADATA" "value" .) -}}

@@ -286,9 +286,9 @@ fn endpoints_and_identity_become_flags_and_variables() {
         }
         let env = container["env"].as_array().unwrap();
         let label = "metadata.labels['topology.kubernetes.io/region']";
-        assert_eq!(env[1]["valueFrom"]["fieldRef"]["fieldPath"], label);
-        assert_eq!(env[2]["name"], "ALIBABA_CLOUD_ECS_METADATA");
-        assert_eq!(env[2]["value"], "node-role");
+        assert_eq!(env[2]["valueFrom"]["fieldRef"]["fieldPath"], label);
+        assert_eq!(env[3]["name"], "ALIBABA_CLOUD_ECS_METADATA");
+        assert_eq!(env[3]["value"], "node-role");
         assert!(
             rendered
                 .iter()

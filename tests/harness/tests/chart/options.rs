@@ -32,6 +32,15 @@ fn the_namespace_follows_the_pod() {
     assert_eq!(container["env"][0], env);
 }
 
+/// The host name is that of the node with `hostNetwork`, and is cut at 63 characters.
+#[test]
+fn the_holder_of_the_lease_has_the_name_of_the_pod() {
+    let rendered = rendered("hostNetwork: true");
+    let env = json!({"name": "IMM_OPERATOR_LEADER_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+    let all = pod(&rendered)["containers"][0]["env"].as_array().unwrap();
+    assert!(all.contains(&env), "{all:?}");
+}
+
 #[test]
 fn a_variable_of_the_user_replaces_the_charts_own() {
     let rendered = rendered("extraEnv: [{name: IMM_OPERATOR_POD_REGION, value: cn-beijing}]");
