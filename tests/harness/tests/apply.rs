@@ -158,3 +158,30 @@ async fn the_notes_name_the_label_that_rrsa_needs_and_read_no_namespace() {
         }
     }
 }
+
+#[tokio::test]
+async fn crds_that_a_release_of_another_name_left_need_force_conflicts_once() {
+    let file = checkout().join("deploy/install.yaml").display().to_string();
+    let apply = ["apply", "--server-side", "-f", &file];
+    for major in BOTH {
+        let plane = plane().await;
+        let chart = chart().display().to_string();
+        let namespace = ["-n", "imm-system"];
+        plane
+            .helm(major, &[&["install", "scores", &chart], &namespace[..]].concat())
+            .await
+            .unwrap();
+        plane
+            .helm(major, &[&["uninstall", "scores"], &namespace[..]].concat())
+            .await
+            .unwrap();
+        let refused = plane.kubectl(&apply).await.unwrap_err().to_string();
+        assert!(
+            refused.contains(".metadata.labels.app.kubernetes.io/instance"),
+            "{refused}"
+        );
+        let forced = [&apply[..], &["--force-conflicts"]].concat();
+        plane.kubectl(&forced).await.unwrap();
+        plane.kubectl(&apply).await.unwrap();
+    }
+}
