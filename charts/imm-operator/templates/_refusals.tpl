@@ -212,8 +212,9 @@
 {{- fail "runAsUser 0 contradicts runAsNonRoot true in podSecurityContext and securityContext: name another user, or leave it to the image" -}}
 {{- end -}}
 {{- /* In a network of its own, container runtimes let each user open these ports. */ -}}
-{{- if and .Values.hostNetwork (lt (int .Values.adminPort) 1024) (ne $user "0") -}}
-{{- fail (printf "hostNetwork true excludes adminPort %d, because ports below 1024 of the node need the user root: set a port from 1024 on" (int .Values.adminPort)) -}}
+{{- $kept := or (has "NET_BIND_SERVICE" (dig "capabilities" "add" list $container)) (not (has "ALL" (dig "capabilities" "drop" list $container))) -}}
+{{- if and .Values.hostNetwork (lt (int .Values.adminPort) 1024) (not (and (eq $user "0") $kept)) -}}
+{{- fail (printf "hostNetwork true excludes adminPort %d, because ports below 1024 of the node need the user root and the capability NET_BIND_SERVICE: set a port from 1024 on" (int .Values.adminPort)) -}}
 {{- end -}}
 {{- end }}
 

@@ -88,6 +88,10 @@ const WRONG: &[(&str, &str)] = &[
         "hostNetwork true excludes hostUsers false",
     ),
     (
+        "{hostNetwork: true, adminPort: 80, securityContext: {runAsNonRoot: false, runAsUser: 0}}",
+        "and the capability NET_BIND_SERVICE",
+    ),
+    (
         "{hostNetwork: true, adminPort: 1023}",
         "hostNetwork true excludes adminPort 1023",
     ),
@@ -181,7 +185,8 @@ const RIGHT: &[&str] = &[
     "{hostNetwork: true, hostUsers: true}",
     "{hostNetwork: true, adminPort: 1024}",
     "adminPort: 80",
-    "{hostNetwork: true, adminPort: 80, securityContext: {runAsNonRoot: false, runAsUser: 0}}",
+    "{hostNetwork: true, adminPort: 80, securityContext: {runAsNonRoot: false, runAsUser: 0, capabilities: {add: [NET_BIND_SERVICE]}}}",
+    "{hostNetwork: true, adminPort: 80, securityContext: {runAsNonRoot: false, runAsUser: 0, capabilities: {drop: null}}}",
     "resources: {requests: {memory: 1Gi, cpu: 1}, limits: {memory: 1024Mi, cpu: 1000m}}",
     "resources: {requests: {memory: 1.5e8, cpu: 0.5}, limits: {memory: 0.15G, cpu: '1'}}",
     "resources: {requests: {memory: 1Ti}, limits: null}",
