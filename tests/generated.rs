@@ -106,6 +106,11 @@ mod generated {
             (&["--help"], 0, "Usage: imm-operator <COMMAND>"),
             (&["run", "--help"], 0, "Usage: imm-operator run"),
             (&["run", "--no-such-flag"], 64, "--no-such-flag"),
+            (
+                &["run"],
+                64,
+                "set --namespace for the lease, or --no-leader-election",
+            ),
             (&["plan", "--file"], 64, "--file"),
             (&["plan", "--no-such-flag"], 64, "--no-such-flag"),
             (&["no-such-command"], 64, "no-such-command"),

@@ -63,18 +63,25 @@ pub struct Settings {
     pub endpoints: EndpointSettings,
     /// Namespaces to watch; an empty list means all.
     pub namespaces: Vec<String>,
-    /// Namespace of the operator: contains its lease.
-    pub operator_namespace: Option<String>,
-    /// Name of the lease in that namespace.
-    pub lease_name: String,
+    /// The lease; `None` disables leader election.
+    pub lease: Option<LeaseSettings>,
     /// Namespace of the policy backups; `None` disables them.
     pub backup_namespace: Option<String>,
-    /// Holder identity in the lease; `None` disables leader election.
-    pub leader_name: Option<String>,
     /// File with the tenancy rules, if any.
     pub tenancy_rules: Option<PathBuf>,
     /// The operator's own cloud identity.
     pub operator_identity: OperatorIdentity,
+}
+
+/// The lease that the process holds while it works.
+#[derive(Clone)]
+pub struct LeaseSettings {
+    /// Namespace of the operator.
+    pub namespace: String,
+    /// Name of the lease.
+    pub name: String,
+    /// Holder identity of this process.
+    pub holder: String,
 }
 
 /// Runs the operator until `stop` is cancelled or the lease is lost. After `stop`, calls in flight get 65 s to finish.
@@ -182,12 +189,17 @@ async fn work(
         return Ok(());
     }
     let mut leadership = None;
-    if let (Some(home), Some(name)) = (&settings.operator_namespace, &settings.leader_name) {
+    if let Some(LeaseSettings {
+        namespace,
+        name,
+        holder,
+    }) = &settings.lease
+    {
         // A standby is ready: it can fail over at once, and a rolling update must not wait for it to become the leader.
         // One that may not use the lease must not replace a Pod that can.
         let set_ready = |usable| parts.metrics.set_ready(usable);
-        let lease = LeaseObject::new(client, home, settings.lease_name.clone());
-        leadership = lease::acquire(lease, name.clone(), stop, set_ready).await;
+        let lease = LeaseObject::new(client, namespace, name.clone());
+        leadership = lease::acquire(lease, holder.clone(), stop, set_ready).await;
         if leadership.is_none() {
             return Ok(());
         }

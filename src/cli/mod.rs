@@ -20,9 +20,9 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use thiserror::Error;
 
-use self::cloud_args::CloudArgs;
-pub use self::cloud_args::IdentityError;
+use self::cloud_args::{CloudArgs, IdentityError};
 use self::cluster::ClusterArgs;
 pub use self::completion::CompletionArgs;
 use self::doctor::DoctorArgs;
@@ -34,7 +34,7 @@ use self::release_finalizers::ReleaseFinalizersArgs;
 use self::results::ResultsArgs;
 use self::scope_args::ScopeArgs;
 use self::selftest::SelftestArgs;
-use crate::app::Settings;
+use crate::app::{LeaseSettings, Settings};
 use crate::kubernetes::now;
 use crate::runtime::telemetry::LogFormat;
 
@@ -44,7 +44,7 @@ const RUN_EXAMPLES: &str = "Examples:
   imm-operator run --no-leader-election --namespace imm-system --log-format text
 
   # Only two namespaces, through the internal (VPC) names of Alibaba Cloud
-  imm-operator run --watch-namespaces media,analytics --network internal";
+  imm-operator run --namespace imm-system --watch-namespaces media,analytics --network internal";
 const CRD_EXAMPLES: &str = "Examples:
   # What an update of the CRDs would change in the cluster
   imm-operator crd | kubectl diff --server-side -f -
@@ -77,8 +77,9 @@ impl Arguments {
             let written = output::write_output("completion", &completion::for_kubectl(program, line));
             std::process::exit(i32::from(!written));
         }
-        let program = program::as_called(Self::command(), called_as_plugin());
-        let parsed = program.try_get_matches_from(line);
+        let plugin = called_as_plugin();
+        let program = program::as_called(Self::command(), plugin);
+        let parsed = program::parse(program, plugin, line);
         let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| {
             // Nothing can be said about output that cannot be written.
@@ -161,27 +162,52 @@ pub struct RunArgs {
     pub log_level: String,
 }
 
+/// Reasons why the flags and variables of `run` make no settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// Neither a lease nor its absence is chosen.
+    #[error("set --namespace for the lease, or --no-leader-election if no other operator runs")]
+    NoLease,
+    /// The operator's own identity is contradictory or incomplete.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
 impl RunArgs {
     /// Converts the flags to settings.
     ///
     /// # Errors
-    /// Flags and variables about the operator's own identity that contradict each other or are incomplete.
-    pub fn settings(&self) -> Result<Settings, IdentityError> {
+    /// Flags and variables that contradict each other or are incomplete.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
         Ok(Settings {
             cluster: ClusterArgs::default().options(),
             admin_address: self.admin_address,
             endpoints: self.cloud.endpoints(),
             namespaces: self.scope.watched(),
-            operator_namespace: self.scope.namespace(),
-            lease_name: self.scope.lease_name.clone(),
+            lease: self.lease()?,
             backup_namespace: self.scope.backup_namespace(),
-            leader_name: (!self.no_leader_election).then(|| self.holder_identity()),
             tenancy_rules: self.scope.tenancy_rules.clone(),
             operator_identity: self.cloud.operator_identity()?,
         })
     }
 
-    /// Returns the holder identity: the flag, HOSTNAME or the program's name, made unique with process ID and start time.
+    /// Returns the lease; `None` with --no-leader-election.
+    ///
+    /// # Errors
+    /// Fails without a namespace: an operator that runs unnoticed without a lease is a second writer of the policies.
+    fn lease(&self) -> Result<Option<LeaseSettings>, SettingsError> {
+        if self.no_leader_election {
+            return Ok(None);
+        }
+        Ok(Some(LeaseSettings {
+            namespace: self.scope.namespace().ok_or(SettingsError::NoLease)?,
+            name: self.scope.lease_name.clone(),
+            holder: self.holder_identity(),
+        }))
+    }
+
+    /// Returns the holder identity: the flag, HOSTNAME or the program's name, made unique with
+    /// process ID and start time.
     fn holder_identity(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
         // A restarted container has the same host name and the same process ID as before.
@@ -201,7 +227,10 @@ mod tests {
 
     fn settings(flags: &[&str]) -> Result<Settings, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let given = ["imm-operator", "run"].iter().chain(flags).copied();
+        let given = ["imm-operator", "run", "--namespace=imm-system"]
+            .iter()
+            .chain(flags)
+            .copied();
         let parsed = Arguments::try_parse_from(given).map_err(|error| error.to_string())?;
         let Command::Run(run) = parsed.command else {
             panic!("another command than run");
@@ -236,9 +265,22 @@ mod tests {
         }
         for (given, lease) in [(" one.lease\n", "one.lease"), ("", "imm-operator")] {
             let used = settings(&["--backup-namespace= backups\n", "--lease-name", given]).unwrap();
-            assert_eq!(used.lease_name, lease);
+            assert_eq!(used.lease.unwrap().name, lease);
             assert_eq!(used.backup_namespace.as_deref(), Some("backups"));
         }
+    }
+
+    #[test]
+    fn a_process_without_a_lease_says_so() {
+        let lease = settings(&[]).unwrap().lease.unwrap();
+        assert_eq!(lease.namespace, "imm-system");
+        assert!(settings(&["--no-leader-election"]).unwrap().lease.is_none());
+        let refused = settings(&["--namespace="]).err().unwrap();
+        assert!(
+            refused.contains("set --namespace for the lease, or --no-leader-election"),
+            "{refused}"
+        );
+        assert!(settings(&["--namespace=", "--no-leader-election"]).is_ok());
     }
 
     #[test]

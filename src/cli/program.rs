@@ -1,8 +1,10 @@
 //! The names by which the program is called: `imm-operator`, or `kubectl imm` as a plugin of kubectl, which runs an
 //! executable named `kubectl-imm`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
+
+use clap::error::ErrorKind;
 
 /// Name of the executable.
 const EXECUTABLE: &str = "imm-operator";
@@ -12,7 +14,8 @@ const PLUGIN: &str = "kubectl-imm";
 const COMPLETER: &str = "kubectl_complete-imm";
 /// What a user of the plugin types.
 const TYPED: &str = "kubectl imm";
-/// Commands that only the container image runs: the help text of the plugin leaves them out.
+/// Commands that only the container image runs: the plugin neither lists nor runs them. A user of kubectl who tries `run`
+/// would start a second operator.
 const IN_THE_CLUSTER: &[&str] = &["run", "selftest"];
 
 /// Returns whether the program was called as a plugin of kubectl.
@@ -53,6 +56,27 @@ pub(super) fn as_called(program: clap::Command, plugin: bool) -> clap::Command {
     program
 }
 
+/// Parses a command line.
+///
+/// # Errors
+/// Returns help or a usage error to print. As a plugin, the commands of the container image are usage errors.
+pub(super) fn parse(
+    mut program: clap::Command,
+    plugin: bool,
+    line: Vec<OsString>,
+) -> Result<clap::ArgMatches, clap::Error> {
+    let matches = program.try_get_matches_from_mut(line)?;
+    match matches.subcommand_name() {
+        Some(name) if plugin && IN_THE_CLUSTER.contains(&name) => {
+            let message = format!(
+                "'{name}' is no command of the plugin: the operator runs in the cluster, from its container image; on a workstation, call {EXECUTABLE} {name}"
+            );
+            Err(program.error(ErrorKind::InvalidSubcommand, message))
+        }
+        _ => Ok(matches),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -91,6 +115,23 @@ mod tests {
         );
         assert!(!text.contains("\n  run "), "{text}");
         assert!(help(false, &["imm-operator", "--help"]).contains("\n  run "));
+    }
+
+    #[test]
+    fn the_plugin_starts_no_operator() {
+        let called = |plugin, line: &[&str]| {
+            let line = line.iter().map(Into::into).collect();
+            parse(command(plugin), plugin, line)
+        };
+        for name in IN_THE_CLUSTER {
+            let line = ["imm", name, "--namespace=imm-system"];
+            let refused = called(true, &line).unwrap_err();
+            assert!(refused.use_stderr(), "{name}");
+            let said = format!("'{name}' is no command of the plugin");
+            assert!(refused.to_string().contains(&said), "{refused}");
+            assert!(called(false, &line).is_ok(), "{name}");
+        }
+        assert!(called(true, &["imm", "reasons"]).is_ok());
     }
 
     #[test]

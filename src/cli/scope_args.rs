@@ -11,8 +11,8 @@ const DEFAULT_LEASE: &str = "imm-operator";
 /// Where an operator works; each flag can also be set by an environment variable.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ScopeArgs {
-    /// Namespace of the operator, for its lease and policy backups. If unset, there is no leader election and no
-    /// backup; set it in every cluster.
+    /// Namespace of the operator, for its lease and policy backups. Required, except with --no-leader-election of run:
+    /// without it there is no backup then.
     #[arg(long, env = "IMM_OPERATOR_NAMESPACE", value_parser = parse_namespace)]
     namespace: Option<String>,
     /// Name of the lease in the namespace of the operator. Give each install in one namespace another name, and other
