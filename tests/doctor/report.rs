@@ -41,7 +41,8 @@ async fn a_name_of_one_or_two_characters_is_masked_and_the_sentences_stay() {
         let job = JOB.replace("prefix: photos/", &format!("prefix: '{prefix}'"));
         let manifest = format!("{GRANT}---{job}");
         let run = world.doctor(&manifest, &["-o", "markdown"], KEYS).await;
-        let hidden = "the grant does not cover every key below oss://bucket-1/prefix-2: widen its";
+        let hidden =
+            "the grant does not cover every key below oss://bucket-1/prefix-2 by its access.prefixes";
         assert!(run.stdout.contains(hidden), "{prefix}: {}", run.stdout);
         assert!(
             !run.stdout.contains(&format!("/{prefix}:")),

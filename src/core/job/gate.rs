@@ -5,13 +5,12 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::enforcement::{other_job_message, wait_message, waits_until};
-use super::{JobObject, SourceSpec};
-use crate::api::{ConditionStatus, GrantCondition, GrantSpec, JobReason, JobSpec, Mode, OssAction, Preset};
+use super::{JobObject, SourceSpec, grant_mismatch};
+use crate::api::{ConditionStatus, GrantCondition, GrantSpec, JobReason, JobSpec, Mode};
 use crate::core::condition_builder::condition_status;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::policy::SECURITY_DENY;
 use crate::core::time;
-use crate::core::validate::ObjectUri;
 
 /// Whether a job may make calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,60 +145,6 @@ fn is_live(grant: &GrantObject) -> bool {
     let plan = grant.status.plan.as_ref();
     let lacks = plan.map_or(preview, |p| !p.add.is_empty());
     current && granted && !lacks
-}
-
-/// Returns the reason and message if the grant does not cover the job; `None` if it does.
-pub fn grant_mismatch(
-    spec: &JobSpec,
-    source_spec: &SourceSpec,
-    grant: &GrantSpec,
-) -> Option<(JobReason, String)> {
-    let mismatch = |message: String| Some((JobReason::GrantMismatch, message));
-    let (granted, account) = (&grant.grantee.account_uid, &spec.project.account_uid);
-    if granted != account {
-        return mismatch(format!(
-            "is for account {granted}, not {account}: correct the grant, or create another job with a project of account {granted}"
-        ));
-    }
-    if grant.access.preset == Preset::Custom && !grant.access.actions.contains(&OssAction::GetObject) {
-        let message = "does not include oss:GetObject: add it to access.actions, then create another job";
-        return mismatch(message.to_owned());
-    }
-    if grant.bucket.region != spec.project.region {
-        return Some((
-            JobReason::RegionMismatch,
-            format!(
-                "is for a bucket in {}, and the project is in {}: create another job with a project in the region of the bucket",
-                grant.bucket.region, spec.project.region
-            ),
-        ));
-    }
-    let missed = match source_spec {
-        SourceSpec::Uris(source_spec) => {
-            let missed = source_spec.iter().position(|image| !covers(grant, image))?;
-            format!("spec.source.uris[{missed}]")
-        }
-        SourceSpec::Prefix { bucket, prefix }
-            if *bucket == grant.bucket.name && key_in_prefixes(grant, prefix) =>
-        {
-            return None;
-        }
-        SourceSpec::Prefix { bucket, prefix } => format!("every key below oss://{bucket}/{prefix}"),
-        // The lines are checked as they are read.
-        SourceSpec::Manifest(_) => return None,
-    };
-    let fix = "widen its access.prefixes or name the grant of that bucket, then create another job";
-    mismatch(format!("does not cover {missed}: {fix}"))
-}
-
-/// Returns `true` if a grant covers an image: same bucket, and a granted prefix.
-pub fn covers(grant: &GrantSpec, image: &ObjectUri) -> bool {
-    image.bucket == grant.bucket.name && key_in_prefixes(grant, &image.key)
-}
-
-fn key_in_prefixes(grant: &GrantSpec, key: &str) -> bool {
-    let prefixes = &grant.access.prefixes;
-    prefixes.is_empty() || prefixes.iter().any(|p| key.starts_with(p.as_str()))
 }
 
 #[cfg(test)]
@@ -362,32 +307,5 @@ mod tests {
         preview.spec.as_mut().unwrap().mode = Mode::Preview;
         preview.status.plan = Some(adding(0));
         assert_eq!(decision("media", &preview), GateDecision::Open);
-    }
-
-    #[test]
-    fn a_grant_must_include_the_action_and_cover_the_bucket_and_every_key() {
-        let prefix = |bucket: &str, prefix: &str| json!({"prefix": {"bucket": bucket, "prefix": prefix}});
-        let covered = prefix("pics-1", "a/b");
-        for (access, source, matches) in [
-            (json!({}), prefix("pics-1", ""), true),
-            (json!({}), prefix("pics-2", ""), false),
-            (json!({"prefixes": ["a/"]}), covered.clone(), true),
-            (json!({"prefixes": ["a/"]}), prefix("pics-1", "b"), false),
-            (
-                json!({"preset": "Custom", "actions": ["oss:ListObjects"]}),
-                covered.clone(),
-                false,
-            ),
-            (
-                json!({"preset": "Custom", "actions": ["oss:GetObject"]}),
-                covered.clone(),
-                true,
-            ),
-            (json!({"preset": "Minimal"}), covered, true),
-        ] {
-            let spec = job_spec(&source);
-            let found = grant_mismatch(&spec, &validated_source(&spec).unwrap(), &grant_spec(&access));
-            assert_eq!(found.is_none(), matches, "{access} {source} {found:?}");
-        }
     }
 }

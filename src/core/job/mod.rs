@@ -3,6 +3,7 @@
 mod before_step;
 mod conditions;
 mod count_schedule;
+mod coverage;
 mod credential_checks;
 mod deadline;
 pub mod delays;
@@ -46,6 +47,7 @@ mod write_result;
 pub use before_step::{BeforeStep, RunFacts, before_step, stop_condition};
 pub use conditions::missing_results;
 pub use count_schedule::{CountSchedule, after_shown_count};
+pub use coverage::{covers, grant_mismatch};
 pub use credential_checks::{
     AccountCheck, Renewal, check_account, operator_reads_source, refused_credentials, renewed,
     scoring_identity, source_bucket, source_identity,
@@ -56,7 +58,7 @@ pub use enforcement::{EnforcementTrials, JobId, next_repeat, other_job_message, 
 pub use first_calls::is_item_code;
 #[cfg(test)]
 pub(crate) use fixtures::spec_with;
-pub use gate::{GateDecision, covers, denying_bucket, evaluate_gate, grant_mismatch};
+pub use gate::{GateDecision, denying_bucket, evaluate_gate};
 pub use grant_wait::wait_for_grant;
 pub use limits::{CallLimits, evaluate_limits};
 pub use listed_object::{ListPosition, ListedObject};

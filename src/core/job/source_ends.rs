@@ -1,5 +1,6 @@
 //! What a job reports when its source cannot be read, or is not what the job asked for.
 
+use super::coverage::not_covered;
 use super::phase::{End, Phase};
 use crate::api::{GrantSpec, JobReason, JobSpec};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
@@ -19,8 +20,10 @@ pub(super) fn source_too_long(spec: &JobSpec) -> &'static str {
 /// The first line of a manifest that the grant does not cover; `None` if it covers all of them.
 pub(super) fn uncovered_line(grant: &GrantSpec, lines: &[ObjectUri]) -> Option<End> {
     let ObjectUri { bucket, key } = lines.iter().find(|line| !super::covers(grant, line))?;
+    let line = format!("line oss://{bucket}/{key} of the manifest");
     let message = format!(
-        "The grant does not cover oss://{bucket}/{key} of the manifest: widen its access.prefixes or correct the line, then create another job"
+        "The grant {}, or correct the line, then create another job",
+        not_covered(grant, &line, bucket)
     );
     Some(End::Failed(JobReason::GrantMismatch, message))
 }
@@ -230,7 +233,19 @@ mod tests {
             panic!("the second line is not covered");
         };
         assert!(
-            found.starts_with("The grant does not cover oss://pics-1/b/2.jpg "),
+            found.starts_with("The grant does not cover line oss://pics-1/b/2.jpg of the manifest by its"),
+            "{found}"
+        );
+        let other = ObjectUri {
+            bucket: "pics-2".to_owned(),
+            key: "a/1.jpg".to_owned(),
+        };
+        let Some(End::Failed(_, found)) = uncovered_line(&grant, &[other]) else {
+            panic!("the line is in another bucket");
+        };
+        assert!(
+            found
+                .contains("is for bucket pics-1, and line oss://pics-2/a/1.jpg of the manifest is in pics-2"),
             "{found}"
         );
     }
