@@ -15,10 +15,10 @@ pub(super) async fn rest(
     progress: Option<&mut Progress>,
     phase: &Phase,
 ) -> Action {
-    let event = rests(&writer.job, phase);
+    let before = writer.job.status.suspended_by;
     let stored = writer.persist(context, progress, phase).await;
     if stored == WriteResult::Stored
-        && let Some(event) = event
+        && let Some(event) = rests(before, phase, &writer.job.status)
     {
         publish_job_event(context, &writer.job, event).await;
     }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::limits::scores_below;
 use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, counting, job_ready_summary};
 use super::{JobObject, Progress, Stats};
@@ -303,12 +304,9 @@ fn set_threshold_met(
     if totals.succeeded == 0 {
         return;
     }
-    let limit = allowed_count(&thresholds.max_below, usize::try_from(items.total).unwrap_or(0));
-    let met = totals.below <= limit;
-    let message = format!(
-        "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}",
-        thresholds.min_score, totals.below, totals.succeeded
-    );
+    let total = usize::try_from(items.total).unwrap_or(0);
+    let met = totals.below <= allowed_count(&thresholds.max_below, total);
+    let message = scores_below(thresholds, totals.below, total);
     let reason = if met {
         JobReason::WithinThreshold
     } else {

@@ -1,7 +1,9 @@
 //! What a job reports when a run ends: messages that say what happened and what to do.
 
+use super::Progress;
 use super::phase::{End, Phase};
 use crate::api::{JobReason, JobSpec, ProjectRef};
+use crate::core::condition_builder::counted;
 use crate::core::error::{CORRECT_CLOCK, CloudError, CredentialsError, KubeError};
 use crate::core::identity::Identity;
 use crate::core::refusal::RefusedBy;
@@ -24,9 +26,13 @@ pub fn grant_timeout(spec: &JobSpec, why: &str) -> End {
 }
 
 /// The budget is used up, and the job may not be suspended.
-pub fn budget_exceeded() -> End {
-    let message = "Budget used up: create another job with a higher budget.maxRequests";
-    End::Failed(JobReason::BudgetExceeded, message.to_owned())
+pub fn budget_exceeded(progress: &Progress) -> End {
+    let message = format!(
+        "Budget of {} used up with {} left: create another job with a higher budget.maxRequests",
+        counted(progress.requests().sent, "request"),
+        counted(progress.total().saturating_sub(progress.stats.done()), "item")
+    );
+    End::Failed(JobReason::BudgetExceeded, message)
 }
 
 /// The project does not exist.

@@ -2,7 +2,7 @@
 
 use super::Progress;
 use super::phase::{End, allowed_count};
-use crate::api::{JobReason, JobSpec, OnBelow};
+use crate::api::{JobReason, JobSpec, OnBelow, Thresholds};
 use crate::core::condition_builder::counted;
 
 /// How many calls a job may make.
@@ -50,8 +50,9 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         };
         let failed = totals.failed;
         let message = format!(
-            "{failed} of {} failed, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems",
-            counted(total, "item")
+            "{failed} of {} failed{}, and maxFailedItems allows {limit}: see status.failures, then create another job without those images or with a higher maxFailedItems",
+            counted(total, "item"),
+            totals.most_frequent_failure(&progress.rules)
         );
         return End::Failed(reason, message);
     }
@@ -63,15 +64,23 @@ pub fn evaluate_limits(progress: &Progress, spec: &JobSpec) -> End {
         let limit = allowed_count(&thresholds.max_below, total);
         if totals.below > limit {
             let message = format!(
-                "Scores below {}: {} of {}, and thresholds.maxBelow allows {limit}: check those images, or create another job with a lower minScore or a higher maxBelow",
-                thresholds.min_score,
-                totals.below,
-                counted(total, "item")
+                "{}: check those images, or create another job with a lower minScore or a higher maxBelow",
+                scores_below(thresholds, totals.below, total)
             );
             return End::Failed(JobReason::BelowThreshold, message);
         }
     }
     End::Complete
+}
+
+/// Says how many of all items have a score below the threshold, and how many may have one.
+pub(super) fn scores_below(thresholds: &Thresholds, below: usize, total: usize) -> String {
+    format!(
+        "Scores below {}: {below} of {}, and thresholds.maxBelow allows {}",
+        thresholds.min_score,
+        counted(total, "item"),
+        allowed_count(&thresholds.max_below, total)
+    )
 }
 
 #[cfg(test)]
@@ -123,5 +132,20 @@ mod tests {
             };
             assert_eq!(found, expected, "{action} {counts:?}");
         }
+    }
+
+    #[test]
+    fn too_many_failures_name_the_most_frequent_code() {
+        let spec = spec_with(&json!({"source": {"uris": ["oss://pics/a.jpg"]}}));
+        let status = JobStatus::default();
+        let mut progress = resume_progress(&spec, &status, (1, true), Timestamp::UNIX_EPOCH, "uid");
+        let result = json!({"index": 0, "uri": "oss://pics/a.jpg", "code": "ResourceNotFound"});
+        let result = serde_json::from_value(result).unwrap();
+        progress.stats.add(&progress.rules, &result);
+        let End::Failed(_, message) = evaluate_limits(&progress, &spec) else {
+            panic!("no item may fail");
+        };
+        let expected = "1 of 1 item failed with ResourceNotFound, and maxFailedItems allows 0: ";
+        assert!(message.starts_with(expected), "{message}");
     }
 }

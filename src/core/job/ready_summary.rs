@@ -114,7 +114,8 @@ fn with_counts(first: String, counts: &[(i32, &str)]) -> String {
     parts.join(", ")
 }
 
-fn out_of_budget(status: &JobStatus) -> String {
+/// Says how many requests a job used up, and how many it needs.
+pub(super) fn out_of_budget(status: &JobStatus) -> String {
     let items = status.items.clone().unwrap_or_default();
     let sent = status.requests.as_ref().map_or(0, |requests| requests.sent);
     let left = items.pending.saturating_add(items.active);

@@ -91,7 +91,7 @@ pub fn after_run(
         {
             AfterRun::Rest(Phase::OutOfBudget)
         }
-        StopReason::OutOfBudget => ended(budget_exceeded()),
+        StopReason::OutOfBudget => ended(budget_exceeded(progress)),
         StopReason::Source(error) => AfterRun::ReportSource(error),
         // Stored now, because the next reconcile resumes the job from its status and reports what it waits for.
         StopReason::Reevaluate => stored(resume(RESUME)),
@@ -201,7 +201,8 @@ mod tests {
         let ended = after(StopReason::OutOfBudget, &budget("Fail"), true);
         assert!(matches!(
             &ended,
-            AfterRun::Store(Phase::Ended(End::Failed(JobReason::BudgetExceeded, _)), _)
+            AfterRun::Store(Phase::Ended(End::Failed(JobReason::BudgetExceeded, message)), _)
+                if message.starts_with("Budget of 0 requests used up with 1 item left: ")
         ));
     }
 

@@ -67,7 +67,10 @@ impl ResultClassifier {
             let below = self.min_score.is_some_and(|min| score.millionths() < min);
             return ResultClass::Scored { below };
         }
-        let code = result.code.as_deref().unwrap_or_default();
+        self.classify_code(result.code.as_deref().unwrap_or_default())
+    }
+
+    fn classify_code(&self, code: &str) -> ResultClass {
         match self.action(code) {
             Some(FailureAction::IgnoreItem) => ResultClass::Ignored,
             None if self.may_vanish && (code.starts_with("ResourceNotFound") || is_unscorable(code)) => {
@@ -202,6 +205,18 @@ impl Stats {
         list.truncate(20);
         list
     }
+
+    /// Returns the most frequent code of the items that failed, as a part of a message; empty if none failed.
+    pub fn most_frequent_failure(&self, rules: &ResultClassifier) -> String {
+        let failed = |count: &FailureCount| rules.classify_code(&count.code) == ResultClass::Failed;
+        match self.failures().into_iter().find(failed) {
+            Some(FailureCount { code, count, .. }) if usize::try_from(count) == Ok(self.failed) => {
+                format!(" with {code}")
+            }
+            Some(FailureCount { code, .. }) => format!(", most often with {code}"),
+            None => String::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +252,32 @@ mod tests {
             (2, 5),
             "a score of exactly 0.6 passes"
         );
+    }
+
+    #[test]
+    fn the_most_frequent_code_is_one_of_the_failed_items() {
+        let rules = ResultClassifier {
+            may_vanish: true,
+            ..ResultClassifier::default()
+        };
+        let mut stats = Stats::default();
+        assert_eq!(stats.most_frequent_failure(&rules), "");
+        let failures = [
+            ("ResourceNotFound", ""),
+            ("ResourceNotFound", ""),
+            ("InvalidArgument", " with InvalidArgument"),
+            ("Odd", ", most often with InvalidArgument"),
+            ("Odd", ", most often with Odd"),
+        ];
+        for (code, expected) in failures {
+            let result = ItemResult {
+                code: Some(code.to_owned()),
+                score: None,
+                ..scored(0, "")
+            };
+            stats.add(&rules, &result);
+            assert_eq!(stats.most_frequent_failure(&rules), expected, "{code}");
+        }
     }
 
     #[test]
