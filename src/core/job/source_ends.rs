@@ -131,19 +131,36 @@ pub fn source_failed(spec: &JobSpec, identity: Option<&Identity>, error: &CloudE
             stalled: true,
         }
     } else {
-        let permission = match spec.source.prefix {
-            Some(_) => "oss:ListObjects on the bucket",
-            None => "oss:GetObject on it",
-        };
-        let allow =
-            || format!("create it, or allow {permission} for the credentials of the source or of the job");
-        let fix = error.refusal.fix().map_or_else(allow, ToOwned::to_owned);
+        let fix = error
+            .refusal
+            .fix()
+            .map_or_else(|| readable(spec, error), ToOwned::to_owned);
         let message = format!("{what} cannot be read with the credentials of {whose} ({reference}): {fix}");
         Phase::SourceUnreadable {
             message,
             stalled: true,
         }
     }
+}
+
+/// Returns what makes a source readable, if the answer of OSS does not say more than its code.
+fn readable(spec: &JobSpec, error: &CloudError) -> String {
+    let (permission, field) = match spec.source.prefix {
+        Some(_) => ("oss:ListObjects on the bucket", "source.prefix.credentials"),
+        None => ("oss:GetObject on it", "source.manifest.credentials"),
+    };
+    let other = spec.source.credentials().map_or("", |_| "other ");
+    if error.kind == CloudErrorKind::AccessDenied {
+        return format!("allow {permission}, or create another job with {other}{field}");
+    }
+    let what = if error.kind == CloudErrorKind::NoSuchBucket {
+        "create the bucket"
+    } else if error.code == "NoSuchKey" {
+        "create it"
+    } else {
+        "correct what the code names"
+    };
+    format!("{what}, or create another job with another source")
 }
 
 #[cfg(test)]
@@ -205,6 +222,63 @@ mod tests {
             elsewhere,
             Phase::Ended(End::Failed(JobReason::RegionMismatch, _))
         ));
+    }
+
+    #[test]
+    fn an_unreadable_source_is_created_only_if_it_does_not_exist() {
+        use CloudErrorKind::{AccessDenied, NoSuchBucket, RequestRejected};
+        let prefix = json!({"prefix": {"bucket": "pics"}});
+        let owned = json!({"prefix": {"bucket": "pics", "credentials": {"source": "Operator"}}});
+        let manifest = json!({"manifest": {"uri": "oss://pics/list.txt"}});
+        let list = "allow oss:ListObjects on the bucket, or create another job with";
+        for (source, kind, code, fix) in [
+            (
+                &prefix,
+                AccessDenied,
+                "AccessDenied",
+                format!("{list} source.prefix.credentials"),
+            ),
+            (
+                &owned,
+                AccessDenied,
+                "AccessDenied",
+                format!("{list} other source.prefix.credentials"),
+            ),
+            (
+                &manifest,
+                AccessDenied,
+                "AccessDenied",
+                "allow oss:GetObject on it, or create another job with source.manifest.credentials"
+                    .to_owned(),
+            ),
+            (
+                &prefix,
+                NoSuchBucket,
+                "NoSuchBucket",
+                "create the bucket, or".to_owned(),
+            ),
+            (
+                &manifest,
+                RequestRejected,
+                "NoSuchKey",
+                "create it, or".to_owned(),
+            ),
+            (
+                &manifest,
+                RequestRejected,
+                "Odd",
+                "correct what the code names".to_owned(),
+            ),
+        ] {
+            let failed = source_failed(&spec(source), None, &error(kind, code));
+            let Phase::SourceUnreadable { message, stalled } = failed else {
+                panic!("{source} {code}: {failed:?}");
+            };
+            assert!(
+                stalled && message.contains(&format!("({code}): {fix}")),
+                "{message}"
+            );
+        }
     }
 
     #[test]
