@@ -347,7 +347,7 @@ fn grant_access_commands(
 ) -> String {
     let account = account.unwrap_or("OPERATOR_NAMESPACE:OPERATOR_SERVICEACCOUNT");
     format!(
-        "The operator has no permission to {what} {whose}: run \
+        "The operator has no permission to {what} {whose}: if the name is correct, run \
          kubectl create role imm-operator-{name} -n {namespace} --verb={verb} --resource={resource} --resource-name={name} && \
          kubectl create rolebinding imm-operator-{name} -n {namespace} --role=imm-operator-{name} --serviceaccount={account}"
     )

@@ -21,10 +21,10 @@ pub(super) fn ready_summary(
     observation: &Observation,
 ) -> GrantReadySummary {
     use GrantReason as R;
-    let bucket = grant
+    let (bucket, region, owner) = grant
         .bucket
         .as_ref()
-        .map_or("(unknown)", |bucket| bucket.name.as_str());
+        .map_or(("(unknown)", "", ""), |b| (&b.name, &b.region, &b.owner_uid));
     match state {
         GrantState::Planned(outcome) => planned_summary(grant, outcome, observation, bucket),
         GrantState::Suspended => GrantReadySummary::at_rest(
@@ -40,13 +40,13 @@ pub(super) fn ready_summary(
             R::Reconciling,
             "The namespace, which the tenancy rules need, could not be read; retrying",
         ),
-        GrantState::WrongOwner(owner) => stalled!(
+        GrantState::WrongOwner(found) => stalled!(
             R::OwnerMismatch,
-            "Bucket {bucket} belongs to account {owner}, not to spec.bucket.ownerUID: delete the grant and create it with the correct owner"
+            "Bucket {bucket} belongs to account {found}, and spec.bucket.ownerUID is {owner}: delete the grant and create it with the correct owner"
         ),
-        GrantState::WrongRegion(region) => stalled!(
+        GrantState::WrongRegion(found) => stalled!(
             R::RegionMismatch,
-            "Bucket {bucket} is in {region}, not in spec.bucket.region: delete the grant and create it with the correct region"
+            "Bucket {bucket} is in {found}, and spec.bucket.region is {region}: delete the grant and create it with the correct region"
         ),
         GrantState::OwnerUnverified => stalled!(
             R::OwnerUnverified,
@@ -105,6 +105,11 @@ pub(super) fn ready_summary(
                     .map_or("", |bucket| bucket.owner_uid.as_str())
             )
         }
+        GrantState::CloudFailed(error) if error.kind == CloudErrorKind::WrongRegion => stalled!(
+            R::RegionMismatch,
+            "Bucket {bucket} is not in {region}, which spec.bucket.region names ({}): delete the grant and create it with the correct region",
+            error.code_and_refusal()
+        ),
         GrantState::CloudFailed(error) => cloud_error_summary(error, bucket, grant.identity.as_ref()),
     }
 }
@@ -233,10 +238,6 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
             R::BucketNotFound,
             "Bucket {bucket} does not exist ({code}): create the bucket, or delete the grant"
         ),
-        CloudErrorKind::WrongRegion => stalled!(
-            R::RegionMismatch,
-            "Bucket {bucket} is not in spec.bucket.region ({code}): delete the grant and create it with the correct region"
-        ),
         CloudErrorKind::CredentialsRejected => stalled!(
             R::CredentialsUnavailable,
             "The cloud rejected the credentials ({code}): provide a valid AccessKey pair"
@@ -263,8 +264,9 @@ fn cloud_error_summary(error: &CloudError, bucket: &str, identity: Option<&Ident
                 fix.unwrap_or_default()
             )
         }
-        // The summary of a blocked policy depends on the grant.
+        // The summaries of a blocked policy and of another region depend on the grant.
         CloudErrorKind::RequestRejected
+        | CloudErrorKind::WrongRegion
         | CloudErrorKind::PublicAccessBlocked
         | CloudErrorKind::NoSuchProject => stalled!(
             R::RequestRejected,

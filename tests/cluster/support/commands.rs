@@ -4,7 +4,7 @@ use super::Stage;
 
 /// Runs the two kubectl commands at the end of a condition's message.
 pub async fn run_printed(stage: &Stage, message: &str) {
-    let (_, lines) = message.split_once(": run ").unwrap();
+    let (_, lines) = message.split_once(", run ").unwrap();
     let lines = lines.split(" (docs/").next().unwrap();
     assert_eq!(lines.matches("kubectl create").count(), 2, "{lines}");
     let kubectl = imm_harness::tools::Tool::Kubectl.path().unwrap();

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use crate::core::error::CERTIFICATE_EXPIRED;
 use crate::core::policy::PlanFault;
@@ -114,6 +116,19 @@ fn the_state_of_the_grant_decides_which_message_fits() {
     assert!(!summary(&bare(), gone()).message.starts_with(lacks));
     let other = summary(&leaving, failed(CloudErrorKind::Throttled, "Throttling"));
     assert_eq!(other.reason, GrantReason::RateLimited);
+
+    let mut elsewhere = bare();
+    let bucket = json!({"name": "pics", "region": "cn-hangzhou", "ownerUID": "1"});
+    elsewhere.bucket = serde_json::from_value(bucket).unwrap();
+    let found = GrantState::WrongRegion("cn-beijing".to_owned());
+    let message = summary(&elsewhere, found).message;
+    assert!(message.starts_with("Bucket pics is in cn-beijing, and spec.bucket.region is cn-hangzhou: "));
+    let message = summary(&elsewhere, failed(CloudErrorKind::WrongRegion, "AccessDenied")).message;
+    assert!(
+        message.starts_with(
+            "Bucket pics is not in cn-hangzhou, which spec.bucket.region names (AccessDenied): "
+        )
+    );
 
     let skewed = failed(CloudErrorKind::Unavailable, "RequestTimeTooSkewed");
     assert!(summary(&bare(), skewed).message.contains(CORRECT_CLOCK));
