@@ -72,7 +72,9 @@ pub struct LedgerEntry {
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
-/// Cause of a policy write.
+/// Cause of the last write.
+/// - StatementMissing: a statement was added.
+/// - StatementUnwanted: a statement was removed.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteReason {
     /// A statement was missing.
@@ -106,9 +108,8 @@ pub struct ObservedPolicy {
     /// Time when the operator last wrote the policy for this grant (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_time: Option<Time>,
+    // The schema of an optional enum has the description of its type.
     /// Cause of the last write.
-    /// - StatementMissing: a statement was added.
-    /// - StatementUnwanted: a statement was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write_reason: Option<WriteReason>,
 }

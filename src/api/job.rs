@@ -91,7 +91,7 @@ pub enum OnExceeded {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
-    /// Maximum number of requests, retries and rejected requests included, for example 6000. Can be raised later.
+    /// Maximum number of requests, retries and rejected requests included, 1 to 10000000, for example 6000. Can be raised later.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_requests: i64,
     /// What to do when the budget is used. Default: Suspend.
@@ -118,7 +118,7 @@ pub enum FailureAction {
     Retry,
 }
 
-/// How to treat error codes.
+/// Error codes, and what to do with an item that failed with one of them.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureRule {
@@ -162,7 +162,7 @@ pub struct Thresholds {
     /// - FailJob: fails the job with BelowThreshold when there are more than maxBelow.
     #[serde(default)]
     pub on_below: OnBelow,
-    /// Maximum number of scores below minScore: a count such as 3, or a percentage of all items such as "5%". Default: 0.
+    /// Maximum number of scores below minScore: a count such as 3, or a percentage of all items such as "5%", which is rounded down: "5%" allows none of fewer than 20. Default: 0.
     #[serde(default = "default_max_below")]
     #[schemars(extend("maxLength" = 4))]
     pub max_below: IntOrString,
@@ -220,7 +220,7 @@ fn default_max_failed() -> IntOrString {
     printcolumn = r#"{"name": "Mean", "type": "string", "jsonPath": ".status.summary.mean", "description": "Mean score from 0 to 1; the score itself for a single image"}"#,
     printcolumn = r#"{"name": "Requests", "type": "integer", "jsonPath": ".status.requests.sent", "description": "Requests sent to IMM, retries included"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Time since creation"}"#,
-    printcolumn = r#"{"name": "Below", "type": "integer", "jsonPath": ".status.items.belowThreshold", "priority": 1, "description": "Items with a score below the threshold"}"#,
+    printcolumn = r#"{"name": "Below", "type": "integer", "jsonPath": ".status.items.belowThreshold", "priority": 1, "description": "Items with a score below the threshold; 0 without thresholds"}"#,
     printcolumn = r#"{"name": "Project", "type": "string", "jsonPath": ".spec.project.name", "priority": 1, "description": "IMM project"}"#,
     printcolumn = r#"{"name": "Budget", "type": "integer", "jsonPath": ".spec.budget.maxRequests", "priority": 1, "description": "Maximum number of requests"}"#,
     printcolumn = r#"{"name": "Grant", "type": "string", "jsonPath": ".spec.grantRef.name", "priority": 1, "description": "Grant that the job depends on"}"#,
@@ -248,9 +248,9 @@ fn default_max_failed() -> IntOrString {
     validation = Rule::new("self.results.select != 'BelowThreshold' || has(self.thresholds)").message("results.select: BelowThreshold requires thresholds.minScore: set minScore, or select All or Failed").field_path(".results.select"),
     validation = Rule::new("self.backoffLimitPerItem == oldSelf.backoffLimitPerItem").message("backoffLimitPerItem is immutable: create another ImageScoreJob").field_path(".backoffLimitPerItem"),
     validation = Rule::new("type(self.maxFailedItems) == int ? self.maxFailedItems >= 0 && self.maxFailedItems <= 2147483647 : self.maxFailedItems.matches('^(100|[0-9]{1,2})%$')")
-        .message("maxFailedItems must be a count such as 3, or a percentage such as \"10%\"").field_path(".maxFailedItems"),
+        .message("maxFailedItems must be a count such as 3 (0 or more, without quotes), or a percentage such as \"10%\" (0% to 100%)").field_path(".maxFailedItems"),
     validation = Rule::new("!has(self.thresholds) || (type(self.thresholds.maxBelow) == int ? self.thresholds.maxBelow >= 0 && self.thresholds.maxBelow <= 2147483647 : self.thresholds.maxBelow.matches('^(100|[0-9]{1,2})%$'))")
-        .message("thresholds.maxBelow must be a count such as 3, or a percentage such as \"5%\"").field_path(".thresholds.maxBelow")
+        .message("thresholds.maxBelow must be a count such as 3 (0 or more, without quotes), or a percentage such as \"5%\" (0% to 100%)").field_path(".thresholds.maxBelow")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JobSpec {

@@ -42,7 +42,7 @@ pub struct PrefixSource {
         regex(pattern = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
     )]
     pub bucket: String,
-    /// Prefix of the keys, not URL-encoded, for example photos/2024/. Default: the whole bucket.
+    /// Prefix of the keys, not URL-encoded and without a leading slash, for example photos/2024/. Default: the whole bucket.
     #[serde(default)]
     #[schemars(length(max = 1023), regex(pattern = r"^[^\x00-\x1f\x7f-\x{9f}]*$"))]
     pub prefix: String,
@@ -96,7 +96,7 @@ pub struct ManifestSource {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[x_kube(
     validation = Rule::new("[has(self.uris), has(self.prefix), has(self.manifest)].filter(x, x).size() == 1")
-        .message("exactly one of uris, prefix and manifest is required"),
+        .message("exactly one of uris, prefix and manifest is required: set one, remove the others"),
     validation = Rule::new("!has(self.uris) || self.uris.all(u, bytes(u.substring(u.indexOf('/', 6) + 1)).size() <= 1023)")
         .message("a key in uris exceeds 1,023 bytes, the maximum of OSS: rename the object").field_path(".uris"),
     validation = Rule::new("!has(self.uris) || self.uris.map(u, bytes(u).size()).sum() <= 131072")

@@ -174,7 +174,9 @@ pub struct ItemResult {
     pub code: Option<String>,
 }
 
-/// Cause of a suspension.
+/// Why the job is suspended; absent while it is not.
+/// - Requested: spec.suspend is true.
+/// - BudgetUsed: budget.maxRequests is used and onExceeded is Suspend.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuspendCause {
     /// spec.suspend is true.
@@ -244,9 +246,8 @@ pub struct JobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_handled_reconcile_at: Option<String>,
-    /// Why the job is suspended; absent while it is not.
-    /// - Requested: spec.suspend is true.
-    /// - BudgetUsed: budget.maxRequests is used and onExceeded is Suspend.
+    // The schema of an optional enum has the description of its type.
+    /// Why the job is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_by: Option<SuspendCause>,
     /// Repeats of the first call while OSS may not enforce the grant yet; absent without one.

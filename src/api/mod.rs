@@ -130,3 +130,49 @@ fn clean_schema(schema: &mut JSONSchemaProps) {
         clean_schema(items);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Collects what `kubectl explain` prints badly: values without a meaning, and a sentence that list and item share.
+    fn collect(schema: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+        let said = schema.description.as_deref().unwrap_or_default();
+        for value in schema.enum_.iter().flatten() {
+            let meaning = format!("- {}: ", value.0.as_str().unwrap_or_default());
+            if !said.contains(&meaning) && !path.ends_with(".conditions.status") {
+                found.push(format!("{path} does not explain {value:?}"));
+            }
+        }
+        for (name, property) in schema.properties.iter().flatten() {
+            collect(property, &format!("{path}.{name}"), found);
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+            let first = |text: &str| text.split(['.', ';']).next().map(ToOwned::to_owned);
+            let item = items.description.as_deref().and_then(first);
+            if item.is_some() && item == first(said) {
+                found.push(format!("{path} repeats its first sentence"));
+            }
+            // The values of a list are explained beside it.
+            let items = JSONSchemaProps {
+                enum_: None,
+                ..(**items).clone()
+            };
+            collect(&items, path, found);
+        }
+    }
+
+    #[test]
+    fn kubectl_explain_says_what_each_value_means_and_nothing_twice() {
+        let mut found = Vec::new();
+        for definition in crds() {
+            let schema = definition.spec.versions[0].schema.as_ref().unwrap();
+            collect(
+                schema.open_api_v3_schema.as_ref().unwrap(),
+                &definition.spec.names.kind,
+                &mut found,
+            );
+        }
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}

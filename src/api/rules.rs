@@ -138,12 +138,21 @@ const PATTERNS: &[(&str, &str, &[Hint])] = &[
                 "must not have control characters",
                 None,
             ),
+            (
+                r"!self.matches(r'^oss://[^/]*/[/\\]')",
+                "a key must not start with / or a backslash: object keys have no leading slash",
+                None,
+            ),
         ],
     ),
     (
         r"^[^\x00-\x1f\x7f-\x{9f}]*$",
         "must not have control characters",
-        &[],
+        &[(
+            r"!self.matches(r'^[/\\]')",
+            "a prefix must not start with / or a backslash: object keys have no leading slash",
+            None,
+        )],
     ),
     (
         TIME,

@@ -269,8 +269,14 @@ mod tests {
             ),
             (json!({"uid": null}), "s.uid is required"),
             (json!({"uid": "123456"}), "s.uid must have at most 5 characters"),
-            (json!({"uid": "1", "mod": "A"}), "s.mod is no field of this kind"),
-            (json!({"uid": "1", "mod": null}), "s.mod is no field of this kind"),
+            (
+                json!({"uid": "1", "mod": "A"}),
+                "s.mod is not a field of this kind",
+            ),
+            (
+                json!({"uid": "1", "mod": null}),
+                "s.mod is not a field of this kind",
+            ),
             (json!({"uid": "1", "mode": "C"}), "must be one of A, B"),
             (json!({"uid": "1", "seconds": 59}), "must be from 60 to 90"),
             (

@@ -205,7 +205,26 @@ fn a_job_that_the_api_server_refuses_is_refused_with_its_message() {
             spec(json!({"maxFailedItems": "101%"})),
             "must be a count such as 3",
         ),
-        (spec(json!({"maxFailedItems": -1})), "must be a count such as 3"),
+        (
+            spec(json!({"maxFailedItems": -1})),
+            "must be a count such as 3 (0 or more, without quotes)",
+        ),
+        (
+            spec(json!({"maxFailedItems": "5"})),
+            "or a percentage such as \"10%\" (0% to 100%)",
+        ),
+        (
+            source(json!({"bucket": "test-bucket-2024", "prefix": "/gallery/"})),
+            "spec.source.prefix.prefix: a prefix must not start with / or a backslash",
+        ),
+        (
+            spec(json!({"source": {"uris": ["oss://test-bucket-2024/a//b", "oss://test-bucket-2024//a"]}})),
+            "spec.source.uris[1]: a key must not start with / or a backslash",
+        ),
+        (
+            spec(json!({"source": {"uris": ["oss://test-bucket-2024/\\a"]}})),
+            "a key must not start with / or a backslash",
+        ),
         (
             spec(json!({"thresholds": {"minScore": "0.5", "maxBelow": "x"}})),
             "thresholds.maxBelow must be a count",
@@ -232,7 +251,7 @@ fn a_job_that_the_api_server_refuses_is_refused_with_its_message() {
         ),
         (
             spec(json!({"source": {"uris": null}})),
-            "exactly one of uris, prefix and manifest",
+            "is required: set one, remove the others",
         ),
         (
             spec(json!({"grantRef": {"name": "g"}, "access": chain})),

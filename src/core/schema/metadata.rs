@@ -122,7 +122,7 @@ fn is_label_text(text: &str) -> bool {
 
 /// The message about a field that the schema does not have.
 pub(super) fn unknown_field(place: &str) -> String {
-    format!("{place} is no field of this kind: correct the name, or remove it")
+    format!("{place} is not a field of this kind: correct the name, or remove it")
 }
 
 fn check_text(value: &Value, place: &str) -> Result<(), String> {
@@ -190,11 +190,11 @@ mod tests {
             ),
             (
                 json!({"name": "a", "label": {}}),
-                "metadata.label is no field of this kind",
+                "metadata.label is not a field of this kind",
             ),
             (
                 json!({"name": "a", "label": null}),
-                "metadata.label is no field of this kind",
+                "metadata.label is not a field of this kind",
             ),
             (
                 json!({"name": "a", "labels": {"example.com/a_B": "A.b_1", "x": ""}, "annotations": {"a.b/c": "any text: /"}}),

@@ -328,6 +328,15 @@ pub async fn an_invalid_job_is_rejected_with_the_name_of_its_field(stage: Arc<St
             "spec.source.uris[0]",
         ),
         (json!({"source": {"uris": []}}), "spec.source.uris"),
+        (
+            json!({"source": {"uris": ["oss://not-yet-bucket//a.jpg"]}}),
+            "a key must not start with / or a backslash",
+        ),
+        (
+            json!({"source": {"uris": null, "prefix": {"bucket": "not-yet-bucket", "prefix": "/a"}},
+                "budget": {"maxRequests": 10}}),
+            "a prefix must not start with / or a backslash",
+        ),
         (json!({"parallelism": 201}), "spec.parallelism"),
         (
             json!({"project": {"accountUID": 1_234_567_890_123_456_i64}}),
