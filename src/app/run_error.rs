@@ -47,7 +47,7 @@ pub enum RunError {
     #[error(transparent)]
     Name(#[from] ValidationError),
     /// The cluster does not have an object.
-    #[error("there is no {kind} {key}")]
+    #[error("there is no {kind} {key}; name its namespace with -n")]
     NoObject {
         /// Kind of the object.
         kind: String,

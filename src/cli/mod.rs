@@ -7,6 +7,7 @@ pub mod doctor;
 mod environment;
 mod escape;
 pub mod generate;
+mod kind;
 mod manifest;
 pub mod output;
 pub mod plan;

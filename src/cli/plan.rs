@@ -48,7 +48,7 @@ pub enum BlockPublicAccess {
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("current").args(["policy", "live"]).required(true))]
 pub struct PlanArgs {
     /// YAML or JSON manifest with one ImmBucketGrant, also in several documents or in a List, or a folder with such
     /// files; - reads standard input. Can be repeated. Other kinds are ignored.
@@ -61,7 +61,7 @@ pub struct PlanArgs {
     #[arg(long, short)]
     namespace: Option<String>,
     /// File with the bucket's current policy (JSON); an empty file means no policy. Use it in CI, without credentials.
-    #[arg(long, conflicts_with = "live", required_unless_present = "live")]
+    #[arg(long)]
     policy: Option<PathBuf>,
     /// Read the bucket's policy and Block Public Access from OSS, with the credentials in ALIBABA_CLOUD_ACCESS_KEY_ID,
     /// ALIBABA_CLOUD_ACCESS_KEY_SECRET and, for temporary ones, ALIBABA_CLOUD_SECURITY_TOKEN.

@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::builder::RangedU64ValueParser;
 
 use super::cluster::ClusterArgs;
 use super::escape::escaped;
+use super::kind::{JOB_KINDS, plain_kind};
 use super::output::fail;
 use crate::api::ItemResult;
 use crate::app::read_results;
@@ -44,14 +46,15 @@ pub struct ResultsArgs {
     namespace: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Name of the ImageScoreJob.
+    /// Name of the ImageScoreJob: NAME or isj/NAME.
+    #[arg(value_parser = parse_job)]
     job: String,
     /// Output format. Use jsonl to process the results with jq or a script: csv shows characters that a terminal
     /// would obey as \uXXXX, which in jsonl means the character itself.
     #[arg(long, short, value_enum, default_value_t = Output::Csv)]
     output: Output,
     /// Print only the N lowest scores, lowest first, without failed items. Default: all results in order of index.
-    #[arg(long, alias = "worst", value_name = "N")]
+    #[arg(long, alias = "worst", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     lowest: Option<usize>,
 }
 
@@ -89,6 +92,15 @@ pub async fn run(flags: &ResultsArgs) -> ExitCode {
         return fail("results", &message, ExitCode::FAILURE);
     }
     ExitCode::SUCCESS
+}
+
+/// Parses the name of a job, with or without its kind.
+fn parse_job(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        None => Ok(text.to_owned()),
+        Some((kind, name)) if JOB_KINDS.contains(&plain_kind(kind).as_str()) => Ok(name.to_owned()),
+        Some(_) => Err("a job is written as NAME or isj/NAME".to_owned()),
+    }
 }
 
 /// Keeps the `most` lowest scores, lowest first. Called after each page, so that memory is limited also for large jobs.

@@ -10,7 +10,8 @@ use crate::cli::cluster::ClusterArgs;
 
 /// Examples in the help text.
 const EXAMPLES: &str = "Examples:
-  # A grant and a job before they are applied; the keys are in ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET
+  # A grant and a job before they are applied, each with the AccessKey pair of its account: in IMM_OPERATOR_GRANT_ACCESS_KEY_ID
+  # and IMM_OPERATOR_GRANT_ACCESS_KEY_SECRET, and in IMM_OPERATOR_JOB_ACCESS_KEY_ID and IMM_OPERATOR_JOB_ACCESS_KEY_SECRET
   imm-operator doctor -f grant.yaml -f job.yaml
 
   # What is in the cluster, with the Secrets that you may read

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::args::DoctorArgs;
 use super::error::DoctorError;
-use crate::api::{GROUP, GrantSpec, JobSpec, LedgerEntry, VERSION};
+use crate::api::{GrantSpec, JobSpec, LedgerEntry};
 use crate::app::CallersCluster;
+use crate::cli::kind::{JOB_KINDS, plain_kind};
 use crate::cli::manifest::{self, ManifestError, ReadGrant};
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::job::JobObject;
@@ -107,11 +108,11 @@ async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(),
         let (kind, name) = object.split_once('/').unwrap_or((object.as_str(), ""));
         let key = key(&namespace, name)?;
         match plain_kind(kind).as_str() {
+            kind if JOB_KINDS.contains(&kind) => {
+                subjects.add_job(stored_job(cluster.job(&key).await?)?)?;
+            }
             "ibg" | "immbucketgrant" | "immbucketgrants" => {
                 subjects.add_grant(stored_grant(cluster.grant(&key).await?)?)?;
-            }
-            "isj" | "imagescorejob" | "imagescorejobs" => {
-                subjects.add_job(stored_job(cluster.job(&key).await?)?)?;
             }
             _ => {
                 let why = format!("{object} is neither ibg/NAME nor isj/NAME");
@@ -132,14 +133,6 @@ async fn read_cluster(flags: &DoctorArgs, subjects: &mut Subjects) -> Result<(),
     }
     subjects.cluster = Some(cluster);
     Ok(())
-}
-
-/// Returns a kind in lower case and without version and group, both of which kubectl accepts.
-fn plain_kind(kind: &str) -> String {
-    let kind = kind.to_ascii_lowercase();
-    let plain = kind.strip_suffix(GROUP).and_then(|rest| rest.strip_suffix('.'));
-    let plain = plain.map(|rest| rest.strip_suffix(&format!(".{VERSION}")).unwrap_or(rest));
-    plain.unwrap_or(&kind).to_owned()
 }
 
 fn stored_grant(grant: GrantObject) -> Result<GrantSubject, DoctorError> {
@@ -202,22 +195,6 @@ mod tests {
             let found = namespace_of(&object, "media");
             let found = found.map_err(|error| error.to_string());
             assert_eq!(found.as_deref().map_err(String::as_str), namespace, "{metadata}");
-        }
-    }
-
-    #[test]
-    fn a_kind_is_written_as_for_kubectl() {
-        for (kind, plain) in [
-            ("ibg", "ibg"),
-            ("IBG", "ibg"),
-            ("ImmBucketGrant", "immbucketgrant"),
-            ("immbucketgrant.immops.dev", "immbucketgrant"),
-            ("imagescorejobs.v1alpha1.immops.dev", "imagescorejobs"),
-            ("ibg.example.com", "ibg.example.com"),
-            ("immops.dev", "immops.dev"),
-            ("", ""),
-        ] {
-            assert_eq!(plain_kind(kind), plain, "{kind}");
         }
     }
 }

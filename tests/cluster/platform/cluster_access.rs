@@ -24,7 +24,7 @@ fn write(stage: &Stage, path: &Path, change: impl FnOnce(&mut Value)) {
 async fn results(kubeconfig: String, more: &'static [&'static str]) -> String {
     let run = move || -> Output {
         Command::new(env!("CARGO_BIN_EXE_imm-operator"))
-            .args(["results", "nothing"])
+            .args(["results", "isj/nothing"])
             .args(more)
             .env("KUBECONFIG", kubeconfig)
             .output()
@@ -47,7 +47,11 @@ pub async fn the_commands_read_kubeconfigs_as_kubectl_does(stage: Arc<Stage>) {
     });
     let list = format!("{}:{}", path("missing"), path("config"));
     for (kubeconfig, more, expected) in [
-        (list.clone(), &[][..], "there is no ImageScoreJob media/nothing"),
+        (
+            list.clone(),
+            &[][..],
+            "there is no ImageScoreJob media/nothing; name its namespace with -n",
+        ),
         (
             list.clone(),
             &["--context", "other"][..],

@@ -31,6 +31,8 @@ fn cell(text: &str) -> String {
 /// Returns the page of the commands, from the name and the help text of each. Fails if a help text is empty.
 pub fn commands_page(commands: &[(String, String)]) -> Result<String> {
     let mut page = head("Commands", "the help texts of `imm-operator`");
+    page += "\nThe plugin `kubectl imm …` is the same program, without `run` and `selftest`. Flags follow the subcommand: \
+             `kubectl imm results gallery -n media`, because kubectl accepts none before the name of a plugin.\n";
     for (name, help) in commands {
         if help.trim().is_empty() {
             return Err(HarnessError::Surprise(format!("{name} has no help text")));
