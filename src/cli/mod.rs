@@ -207,8 +207,7 @@ impl RunArgs {
         }))
     }
 
-    /// Returns the holder identity: the flag, HOSTNAME or the program's name, made unique with
-    /// process ID and start time.
+    /// Returns the holder identity: the flag, HOSTNAME or the program's name, made unique with process ID and start time.
     fn holder_identity(&self) -> String {
         let given = self.leader_name.clone().or_else(|| variable("HOSTNAME"));
         // A restarted container has the same host name and the same process ID as before.
