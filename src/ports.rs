@@ -176,7 +176,7 @@ pub trait Ports: Send + Sync + 'static {
     /// Returns the tenancy rules in force. No I/O.
     fn tenancy_rules(&self) -> Arc<TenancyRules>;
     /// Publishes an event. A failure is logged and has no other effect: the condition has the same content.
-    async fn publish_event(&self, announcement: ObjectEvent);
+    async fn publish_event(&self, event: ObjectEvent);
 
     /// Returns as soon as the lease outlasts a read of a policy and the write after it. Called before the last read before
     /// a write: a wait after that read would widen the window in which another writer's change is lost.

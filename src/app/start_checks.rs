@@ -5,8 +5,8 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::condition_builder::counted;
 use crate::core::error::error_chain;
+use crate::core::text::counted;
 use crate::kubernetes::access_review::list_first;
 use crate::kubernetes::served_crds::{ServedCrds, served_crds};
 use crate::ports::KubeError;

@@ -192,9 +192,9 @@ impl Ports for Adapters {
     fn tenancy_rules(&self) -> Arc<TenancyRules> {
         self.tenancy_rules.get()
     }
-    async fn publish_event(&self, announcement: ObjectEvent) {
-        let api = self.api(&announcement.key.namespace).await;
-        api.publish_event(announcement).await;
+    async fn publish_event(&self, event: ObjectEvent) {
+        let api = self.api(&event.key.namespace).await;
+        api.publish_event(event).await;
     }
     async fn wait_until_writable(&self) {
         self.fence.wait_until_safe(OSS_DEADLINE.saturating_mul(2)).await;

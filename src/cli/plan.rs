@@ -13,7 +13,6 @@ use super::manifest::{self, ManifestError, ReadGrant};
 use super::output::{fail, print};
 use crate::api::{GrantSpec, GrantStatus, PassRoleReport, PassRoleStatement, PlannedChange};
 use crate::cloud::{ClientError, Cloud, oss_policy};
-use crate::core::condition_builder::counted;
 use crate::core::endpoints::{EndpointError, EndpointSettings};
 use crate::core::grant::{
     GrantOutcome, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec, planned_change_alone,
@@ -21,6 +20,7 @@ use crate::core::grant::{
 };
 use crate::core::place::BucketPlace;
 use crate::core::policy::{Document, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, fingerprint};
+use crate::core::text::counted;
 use crate::core::validate::ValidationError;
 use crate::ports::{AccessKeys, CloudError};
 

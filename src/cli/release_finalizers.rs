@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::cluster::ClusterArgs;
 use super::output::{fail, print};
 use crate::app::release_finalizers;
-use crate::core::condition_builder::counted;
+use crate::core::text::counted;
 
 const COMMAND: &str = "release-finalizers";
 

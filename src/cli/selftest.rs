@@ -9,9 +9,9 @@ use super::escape::escaped;
 use super::output::{USAGE_ERROR, fail, print};
 use super::scope_args::ScopeArgs;
 use crate::app::{SelftestSettings, selftest};
-use crate::core::condition_builder::counted;
 use crate::core::doctor::{Check, Level};
 use crate::core::selftest::Installation;
+use crate::core::text::counted;
 
 /// Examples in the help text.
 const EXAMPLES: &str = "Examples:

@@ -1,20 +1,13 @@
 //! Builds the conditions of a status from those of the previous one. `lastTransitionTime` changes only with the status
 //! of a condition.
 
-use std::fmt::Display;
 use std::marker::PhantomData;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Condition, ConditionStatus, ConditionType};
-use crate::core::time;
-
-/// Truncates to whole seconds: the API server stores no finer time, and a status must equal the one that is read back.
-pub fn whole_seconds(now: Timestamp) -> Time {
-    let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
-    Time(time::before(now, fraction))
-}
+use crate::core::text::truncate;
+use crate::core::time::whole_seconds;
 
 /// Content of the Ready condition, with a reason of the object's kind.
 pub struct ReadySummary<R> {
@@ -231,18 +224,4 @@ fn without_request_id(message: &str) -> String {
     };
     let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-');
     format!("{before}{after}")
-}
-
-/// Formats a count with its noun, for example `1 statement` or `2 statements`.
-pub fn counted<N: Copy + Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
-    let plural = if count == N::from(true) { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
-/// Truncates a text to at most `limit` characters; the last one is then an ellipsis.
-pub fn truncate(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
-        return text.to_owned();
-    }
-    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }

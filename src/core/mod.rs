@@ -31,6 +31,7 @@ pub mod scopes;
 pub mod selftest;
 pub mod served_schema;
 pub mod tenancy;
+pub mod text;
 pub mod time;
 pub mod token_bucket;
 pub mod validate;

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Map, Value};
 
-use crate::core::condition_builder::counted;
+use crate::core::text::counted;
 
 use self::metadata::unknown_field;
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::core::condition_builder::counted;
 use crate::core::doctor::Check;
 use crate::core::leader_election::{LeaseRecord, LeaseTiming};
 use crate::core::scopes::scopes;
+use crate::core::text::counted;
 
 /// Permissions named in a message: enough to see which rule is missing.
 const NAMED_PERMISSIONS: usize = 3;

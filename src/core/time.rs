@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Returns the time that is `wait` after `time`, or the end of the range.
@@ -14,6 +15,12 @@ pub fn after(time: Timestamp, wait: SignedDuration) -> Timestamp {
 /// Returns the time that is `wait` before `time`, or the end of the range.
 pub fn before(time: Timestamp, wait: SignedDuration) -> Timestamp {
     time.saturating_sub(wait).unwrap_or(Timestamp::MIN)
+}
+
+/// Truncates to whole seconds: the API server stores no finer time, and a status must equal the one that is read back.
+pub fn whole_seconds(now: Timestamp) -> Time {
+    let fraction = SignedDuration::from_nanos(i64::from(now.subsec_nanosecond()));
+    Time(before(now, fraction))
 }
 
 /// Returns a duration with a sign; the longest one for a duration that has no counterpart.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::api::{ABANDON, FINALIZER, RECONCILE_AT, REPORT_JOB, REPORT_JOB_UID, STARTED};
-use crate::core::condition_builder::truncate;
 use crate::core::grant::StoredLedger;
+use crate::core::text::truncate;
 
 /// Characters of an annotation or a label that are used.
 const MEMBER_LIMIT: usize = 253;

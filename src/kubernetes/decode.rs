@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use super::bounded::{KeptStatus, kept_finalizers, memory_of, own_annotations, report_labels};
 use super::stored_ledger::decode_grant_status;
 use crate::api::{ABANDON, BucketRef, Credentials, DeletionPolicy, JobStatus, RECONCILE_AT, STARTED};
-use crate::core::condition_builder::truncate;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::identity::Identity;
 use crate::core::job::{JobObject, upgraded_job_status};
 use crate::core::place::BucketPlace;
+use crate::core::text::truncate;
 
 /// A page of a list.
 #[derive(Deserialize)]

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 
 use super::request::send_with_deadline;
 use crate::api::{ImageScoreJob, ImmBucketGrant};
-use crate::core::condition_builder::truncate;
 use crate::core::event_content::EventContent;
 use crate::core::grant::ObjectKey;
+use crate::core::text::truncate;
 use crate::ports::{EventSubject, KubeError, ObjectEvent};
 
 const CONTROLLER: &str = "imm-operator";
@@ -38,8 +38,8 @@ pub(super) struct EventPublisher {
 
 impl EventPublisher {
     /// Publishes an event. A failure is only logged: the condition has the same content and persists.
-    pub(super) async fn publish(&self, client: &Client, announcement: ObjectEvent, now: Timestamp) {
-        if let Err(error) = self.try_publish(client, announcement, now).await {
+    pub(super) async fn publish(&self, client: &Client, object_event: ObjectEvent, now: Timestamp) {
+        if let Err(error) = self.try_publish(client, object_event, now).await {
             tracing::debug!(%error, "failed to publish event");
         }
     }
@@ -47,16 +47,16 @@ impl EventPublisher {
     async fn try_publish(
         &self,
         client: &Client,
-        announcement: ObjectEvent,
+        object_event: ObjectEvent,
         now: Timestamp,
     ) -> Result<(), KubeError> {
         let key = (
-            announcement.uid.clone(),
-            announcement.content.reason.clone(),
-            announcement.content.warning,
+            object_event.uid.clone(),
+            object_event.content.reason.clone(),
+            object_event.content.warning,
         );
-        let events: Api<Event> = Api::namespaced(client.clone(), &announcement.key.namespace);
-        let object = format!("Event of {}", announcement.key);
+        let events: Api<Event> = Api::namespaced(client.clone(), &object_event.key.namespace);
+        let object = format!("Event of {}", object_event.key);
         if let Some(known) = self.known(&key, now) {
             let event = counted(known, now);
             let patch = Patch::Merge(&event);
@@ -72,7 +72,7 @@ impl EventPublisher {
                 Err(error) => return Err(error),
             }
         }
-        let event = new_event(announcement, now);
+        let event = new_event(object_event, now);
         let params = PostParams::default();
         send_with_deadline("create", object, events.create(&params, &event)).await?;
         self.remember(key, event, now);
@@ -110,7 +110,7 @@ fn counted(mut event: Event, now: Timestamp) -> Event {
     event
 }
 
-fn new_event(announcement: ObjectEvent, now: Timestamp) -> Event {
+fn new_event(object_event: ObjectEvent, now: Timestamp) -> Event {
     let ObjectEvent {
         subject,
         key,
@@ -120,7 +120,7 @@ fn new_event(announcement: ObjectEvent, now: Timestamp) -> Event {
             note,
             warning,
         },
-    } = announcement;
+    } = object_event;
     let kind = if warning { "Warning" } else { "Normal" };
     Event {
         metadata: ObjectMeta {

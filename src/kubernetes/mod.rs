@@ -59,8 +59,8 @@ impl Kubernetes {
         }
     }
 
-    pub(crate) async fn publish_event(&self, announcement: ObjectEvent) {
-        self.events.publish(&self.client, announcement, now()).await;
+    pub(crate) async fn publish_event(&self, event: ObjectEvent) {
+        self.events.publish(&self.client, event, now()).await;
     }
 }
 

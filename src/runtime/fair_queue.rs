@@ -37,9 +37,9 @@ impl FairQueue {
 
     /// Enqueues a ticket. The returned `Notify` is notified when the ticket becomes the first.
     pub(crate) fn enqueue(&mut self, ticket: QueueTicket) -> Arc<Notify> {
-        let bell = Arc::new(Notify::new());
-        self.waiting.insert(ticket, Arc::clone(&bell));
-        bell
+        let wakeup = Arc::new(Notify::new());
+        self.waiting.insert(ticket, Arc::clone(&wakeup));
+        wakeup
     }
 
     /// Returns `true` if nobody waits.
@@ -69,8 +69,8 @@ impl FairQueue {
 
     /// Wakes the waiter of the first ticket, if any.
     pub(crate) fn wake_first(&self) {
-        if let Some((_, bell)) = self.waiting.first_key_value() {
-            bell.notify_one();
+        if let Some((_, wakeup)) = self.waiting.first_key_value() {
+            wakeup.notify_one();
         }
     }
 }
@@ -80,7 +80,7 @@ pub(crate) struct QueuePlace<'a, S> {
     state: &'a Mutex<S>,
     queue_of: fn(&mut S) -> &mut FairQueue,
     ticket: QueueTicket,
-    bell: Arc<Notify>,
+    wakeup: Arc<Notify>,
     taken: bool,
 }
 
@@ -91,7 +91,7 @@ impl<'a, S> QueuePlace<'a, S> {
         queue_of: fn(&mut S) -> &mut FairQueue,
         ticket: impl FnOnce(&mut FairQueue) -> QueueTicket,
     ) -> Self {
-        let (ticket, bell) = {
+        let (ticket, wakeup) = {
             let mut locked = state.lock();
             let queue = queue_of(&mut locked);
             let ticket = ticket(queue);
@@ -102,7 +102,7 @@ impl<'a, S> QueuePlace<'a, S> {
             state,
             queue_of,
             ticket,
-            bell,
+            wakeup,
             taken,
         }
     }
@@ -125,7 +125,7 @@ impl<'a, S> QueuePlace<'a, S> {
             match due {
                 // Another namespace can become the first meanwhile, so the loop checks again.
                 Some(due) => sleep_until(due).await,
-                None => self.bell.notified().await,
+                None => self.wakeup.notified().await,
             }
         }
     }

@@ -26,27 +26,27 @@ pub struct Subscription<'a> {
 impl JobNotifier {
     /// Notifies the running job of a change. Has no effect if the job is not subscribed.
     pub fn notify(&self, key: &ObjectKey) {
-        if let Some(bell) = self.subscribers.lock().get(key) {
-            bell.notify_one();
+        if let Some(notify) = self.subscribers.lock().get(key) {
+            notify.notify_one();
         }
     }
 
     /// Subscribes to changes of a job; replaces an earlier subscription of the same job.
     pub fn subscribe(&self, key: &ObjectKey) -> Subscription<'_> {
-        let bell = Arc::new(Notify::new());
-        let mut bells = self.subscribers.lock();
-        bells.insert(key.clone(), Arc::clone(&bell));
+        let notify = Arc::new(Notify::new());
+        let mut subscribers = self.subscribers.lock();
+        subscribers.insert(key.clone(), Arc::clone(&notify));
         Subscription {
             notifier: self,
             key: key.clone(),
-            notify: bell,
+            notify,
         }
     }
 }
 
 impl Drop for Subscription<'_> {
     fn drop(&mut self) {
-        let mut bells = self.notifier.subscribers.lock();
-        bells.remove(&self.key);
+        let mut subscribers = self.notifier.subscribers.lock();
+        subscribers.remove(&self.key);
     }
 }

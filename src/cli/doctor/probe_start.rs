@@ -9,13 +9,13 @@ use super::probe_args::{ProbeArgs, ProbeKind};
 use super::probe_conditions::{ProbeInput, checked_target};
 use crate::api::{Grantee, PrincipalForm};
 use crate::cli::escape::escaped;
-use crate::core::condition_builder::counted;
 use crate::core::doctor::{
     Facts, FormPlace, FormsFacts, FormsProbe, FurtherQuestions, JobFacts, LimitCase, LimitsFacts,
     LimitsProbe, PreImage, Probe, ProbeFacts, ProbePlan, ProbeSequence, RestoreOutcome, WaysFacts, WaysProbe,
 };
 use crate::core::job::ProjectLimits;
 use crate::core::place::BucketPlace;
+use crate::core::text::counted;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

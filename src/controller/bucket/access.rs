@@ -11,7 +11,7 @@ use crate::controller::credential_gate::{CredentialUser, credentials_for, may_us
 use crate::controller::queue_key::QueueKey;
 use crate::core::credential_use::CredentialRefusal;
 use crate::core::grant::{
-    EarlyEnd, GrantSetCache, GrantSetKey, GrantState, GrantWork, ProbingGrant, needs_first_look,
+    EarlyEnd, GrantSetCache, GrantSetKey, GrantState, GrantWork, ProbingGrant, needs_bucket_read,
     refusal_state, undecided,
 };
 use crate::core::identity::SessionScope;
@@ -83,7 +83,7 @@ async fn admit(
         let request = ProbeState::Requested {
             place: place.clone(),
             flow: Flow::clone(&flow),
-            ask_bucket: batch.iter().any(needs_first_look),
+            ask_bucket: batch.iter().any(needs_bucket_read),
             grant: Box::new(ProbingGrant::of(first)),
         };
         set.context.probes.lock().insert(key.clone(), request);

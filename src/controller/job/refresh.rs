@@ -72,7 +72,7 @@ async fn refresh_all<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Result<
     };
     let (known, with_source) = (run.keys.id.clone(), run.source_keys.is_some());
     let fetched = fetch_credentials(job, &input.identity, &known, with_source);
-    let (scoring, source) = answer_during_calls(run, calls, Stores::GoOn, fetched).await?;
+    let (scoring, source) = answer_during_calls(run, calls, Stores::Continue, fetched).await?;
     match renewed(scoring) {
         Renewal::Use(keys) => run.keys = Arc::new(keys),
         Renewal::Keep => {}
@@ -83,12 +83,12 @@ async fn refresh_all<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Result<
         Some(Renewal::Keep) | None => {}
         Some(Renewal::Stop(phase)) => return Err(RefreshEnd::Stop(phase.into())),
     }
-    let tenant = answer_during_calls(run, calls, Stores::GoOn, context.tenant(&key.namespace)).await??;
+    let tenant = answer_during_calls(run, calls, Stores::Continue, context.tenant(&key.namespace)).await??;
     // The labels of the namespace may have changed: the buckets in the lines of a manifest are checked again.
     run.source.allowed = AllowedBuckets::default();
     let rules = context.ports.tenancy_rules();
     let named = read_grant(context, run.writer.job.grant_key(&run.spec), &key.namespace);
-    let grant = answer_during_calls(run, calls, Stores::GoOn, named).await??;
+    let grant = answer_during_calls(run, calls, Stores::Continue, named).await??;
     let (source_spec, owner) = (&input.source_spec, input.source_owner.as_deref());
     let granted = (grant.as_ref(), input.denied_objects.as_slice());
     if !rules_allow_run((&rules, &tenant), &run.spec, source_spec, owner)
@@ -108,7 +108,7 @@ async fn refresh_all<'a>(run: &mut JobRun<'a>, calls: &mut Calls<'a>) -> Result<
 /// Whether results are stored during a read.
 #[derive(Clone, Copy)]
 enum Stores {
-    GoOn,
+    Continue,
     Wait,
 }
 
@@ -127,7 +127,7 @@ async fn answer_during_calls<'a, T>(
     let mut read = pin!(read);
     loop {
         let due_in = match stores {
-            Stores::GoOn => run.stores.results_due_in(&run.progress, run.elapsed()),
+            Stores::Continue => run.stores.results_due_in(&run.progress, run.elapsed()),
             Stores::Wait => None,
         };
         if due_in.is_some_and(|wait| wait.is_zero()) {

@@ -10,7 +10,7 @@ use super::{
     AccessLogFacts, ConditionFindings, DenyFindings, Facts, FormsFindings, ListedKeys, QuestionFacts,
     SessionDates, SignatureAnswers,
 };
-use crate::core::condition_builder::counted;
+use crate::core::text::counted;
 
 /// Time from which a change counts as delayed: the shortest pause after a call that did not show it yet.
 const DELAY_MILLIS: u64 = 2000;

@@ -6,10 +6,10 @@ use super::advice::{call_failed, credentials_check};
 use super::public_policy::{JudgedPolicy, policy_view, public_check, wildcard_check};
 use super::{BucketFacts, Check, GrantFacts, ProbeFacts};
 use crate::api::GrantSpec;
-use crate::core::condition_builder::counted;
 use crate::core::error::CloudError;
 use crate::core::grant::{GrantOutcome, PublicAccessBlock, denies_of, parse_spec, planned_change_alone};
 use crate::core::policy::{DenyVerdict, Document, POLICY_LIMIT};
+use crate::core::text::counted;
 
 /// All checks of a grant.
 pub(super) fn grant_checks(grant: &GrantFacts, probe: Option<&ProbeFacts>, now: Timestamp) -> Vec<Check> {

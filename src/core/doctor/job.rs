@@ -4,8 +4,8 @@ use super::advice::{call_failed, credentials_check, fix};
 use super::network::is_closed;
 use super::{Check, Facts, GrantFacts, JobFacts};
 use crate::api::{AccessMode, JobSpec};
-use crate::core::condition_builder::counted;
 use crate::core::job::{ProjectLimits, grant_mismatch, validated_source};
+use crate::core::text::counted;
 
 /// All checks of a job, except for reading its source.
 pub(super) fn job_checks(job: &JobFacts, grant: Option<&GrantFacts>) -> Vec<Check> {

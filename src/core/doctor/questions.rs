@@ -7,8 +7,8 @@ use super::listed_keys::{KeyComparison, ListedKeys};
 use super::name_answers::{NameAnswers, names_check};
 use super::session_dates::SessionDates;
 use super::signature_answers::SignatureAnswers;
-use crate::core::condition_builder::counted;
 use crate::core::error::{CloudError, CloudErrorKind};
+use crate::core::text::counted;
 
 /// The answers to all questions; `None` and empty for those that were not asked.
 #[derive(Clone, Debug, Default)]

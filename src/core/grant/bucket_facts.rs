@@ -68,7 +68,7 @@ pub fn effective_block(read: PublicAccessBlock, public_refused: bool) -> PublicA
 
 /// Whether the owner and the region of the bucket have to be read for a grant, together with its first read of the
 /// policy.
-pub fn needs_first_look(work: &GrantWork) -> bool {
+pub fn needs_bucket_read(work: &GrantWork) -> bool {
     let grant = &work.grant;
     let new = grant.status.observed_generation != Some(grant.generation);
     work.decided.is_none() && !grant.deleting && (new || grant.status.bucket.is_none())
@@ -201,7 +201,7 @@ mod tests {
         assert!(!needs(known("a", right()), true));
         let mut edited = known("a", right());
         edited.grant.generation = 2;
-        assert!(needs_first_look(&edited));
+        assert!(needs_bucket_read(&edited));
         assert!(needs(edited, false));
         assert!(
             needs(known("a", observed(Some("1"), "cn-hangzhou")), false),
@@ -214,7 +214,7 @@ mod tests {
         assert!(!needs(known("a", observed(None, "cn-hangzhou")), false));
         let mut suspended = work_of("a", None);
         suspended.decided = Some(GrantState::Suspended);
-        assert!(!needs_first_look(&suspended));
+        assert!(!needs_bucket_read(&suspended));
         assert!(!needs(suspended, false));
         assert!(
             needs(deleted("a"), true),

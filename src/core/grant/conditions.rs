@@ -4,11 +4,10 @@ use super::ready_summary::repeated_drift;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, drift};
 use crate::api::{ConditionStatus, EntryState, GrantCondition, GrantReason};
-use crate::core::condition_builder::{
-    ConditionsBuilder, ReadySummary, condition_status, counted, credentials_reason,
-};
+use crate::core::condition_builder::{ConditionsBuilder, ReadySummary, condition_status, credentials_reason};
 use crate::core::error::{CloudErrorKind, CredentialsError};
 use crate::core::policy::{DenyVerdict, SECURITY_DENY};
+use crate::core::text::counted;
 
 const PRESENT: &str = "All statements present in the policy at the last read";
 const MISSING: &str = "At least one statement is missing from the policy";

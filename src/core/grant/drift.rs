@@ -7,8 +7,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::GrantObject;
 use crate::api::{DriftPolicy, GrantSpec, Mode, RepeatedDrift};
-use crate::core::condition_builder::whole_seconds;
 use crate::core::time;
+use crate::core::time::whole_seconds;
 
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_mins(10);

@@ -4,8 +4,9 @@ use super::conditions::residual_access;
 use super::work::GrantWork;
 use super::{GrantObject, GrantOutcome, public_statement};
 use crate::api::{BackupRef, Condition, EventReason, GrantCondition, GrantStatus};
-use crate::core::condition_builder::{counted, newly_stalled};
+use crate::core::condition_builder::newly_stalled;
 use crate::core::event_content::EventContent;
+use crate::core::text::counted;
 
 /// Returns the event of a status that was stored: a warning when the reason of Ready has changed to one that requires
 /// action.

@@ -8,10 +8,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::bucket_facts::{NeededFacts, PreparationFacts, effective_block, needed_facts};
 use super::early_end::{AfterEnd, EarlyEnd, retry_after_refusal};
-use super::first_look::ProbeRead;
 use super::grant_set_order::GrantSetRecord;
 use super::last_credentials::LastCredentials;
 use super::next_reconcile::{ApiWrites, Due, drift_check, next_addition, retry_preparation, wait_of_set};
+use super::probe::ProbeRead;
 use super::rejected_additions::RejectedAdditions;
 use super::trust::Trust;
 use super::work::GrantWork;

@@ -12,7 +12,6 @@ pub mod events;
 mod failed_attempt;
 mod finalizer;
 mod finished;
-mod first_look;
 #[cfg(test)]
 mod fixtures;
 mod grant_set_cache;
@@ -25,6 +24,7 @@ mod next_reconcile;
 mod plan;
 mod planned_write;
 mod preview;
+mod probe;
 mod reach;
 mod ready_summary;
 mod rejected_additions;
@@ -43,14 +43,13 @@ mod written_ledger;
 
 pub use bucket_cache::{BucketCache, RECHECK};
 pub use bucket_facts::{
-    PreparationFacts, decide_desired, is_unverified, needs_first_look, verify_bucket, want,
+    PreparationFacts, decide_desired, is_unverified, needs_bucket_read, verify_bucket, want,
 };
 pub use claims::{Claims, ClaimsByGrant, claims_of};
 pub use desired::{Desired, OnDrift, PassRoleDecision, PublicAccessBlock, decide_pass_role, parse_spec};
 pub use early_end::{EarlyEnd, refusal_state, split_unaffected};
 pub use finalizer::FinalizerFacts;
 pub use finished::{FinishedGrant, StoreOrder, is_waiting, transfers_ownership};
-pub use first_look::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 #[cfg(test)]
 pub(crate) use fixtures::{entry_of, policy_of, spec_with, work_of};
 pub use grant_set_cache::GrantSetCache;
@@ -67,6 +66,7 @@ pub use planned_write::{
     PlannedWrite, audit_names, backup_writer, is_effect_unknown, is_outdated, is_without_effect, signed_at,
 };
 pub use preview::{planned_change, planned_change_alone};
+pub use probe::{PROBE_DEADLINE, ProbeRead, ProbingGrant, is_owner_verified};
 pub use reach::{denies_of, public_statement, whole_account};
 pub use rejected_additions::RejectedAdditions;
 pub use release::{RetainedPlan, retains_statements, status_of_released, unusable_status};

@@ -7,9 +7,9 @@ use super::GrantObject;
 use super::plan::{Change, Plan};
 use super::work::GrantWork;
 use crate::api::LedgerEntry;
-use crate::core::condition_builder::truncate;
 use crate::core::error::{CloudError, CloudErrorKind};
 use crate::core::policy::{CheckedDeletion, CheckedPolicy, PlanFault};
+use crate::core::text::truncate;
 use crate::core::time;
 
 /// How far a write is dated back: OSS accepts a signature for 15 minutes, and so rejects the write after 5 minutes.

@@ -6,11 +6,12 @@ use super::reach::{public_policy, public_statement, way_around_public_access_blo
 use super::state::{GrantState, Observation};
 use super::{GrantObject, GrantOutcome, PassRoleDecision};
 use crate::api::{EntryState, GrantReason, PrincipalForm};
-use crate::core::condition_builder::{ReadySummary, counted, progressing, stalled};
+use crate::core::condition_builder::{ReadySummary, progressing, stalled};
 use crate::core::error::{CORRECT_CLOCK, CloudError, CloudErrorKind};
 use crate::core::identity::Identity;
 use crate::core::policy::{POLICY_LIMIT, STATEMENT_LIMIT};
 use crate::core::refusal::RefusedBy;
+use crate::core::text::counted;
 
 type GrantReadySummary = ReadySummary<GrantReason>;
 

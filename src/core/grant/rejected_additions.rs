@@ -13,7 +13,7 @@ pub struct RejectedAdditions {
     /// Number of attempts so far.
     attempts: u64,
     /// Attempts in a row that wrote nothing because of what had to wait.
-    fruitless: usize,
+    failed_writes: usize,
 }
 
 struct Rejection {
@@ -39,9 +39,9 @@ impl RejectedAdditions {
     pub fn record(&mut self, added: &[&GrantObject], held: &[&GrantObject], error: &CloudError) {
         let concerned = if added.is_empty() { held } else { added };
         let several = added.len() > 1;
-        let together = self.fruitless > added.len();
+        let together = self.failed_writes > added.len();
         let retry = several && !together;
-        self.fruitless = 0;
+        self.failed_writes = 0;
         self.attempts += 1;
         for grant in concerned {
             let rejection = Rejection {
@@ -62,13 +62,13 @@ impl RejectedAdditions {
 
     /// Records that a policy was written.
     pub fn written(&mut self) {
-        self.fruitless = 0;
+        self.failed_writes = 0;
     }
 
     /// Records that nothing could be written before the additions of `held`: the grants whose turn it was wait for
     /// the others. Returns how often that happened in a row.
     pub fn nothing_written(&mut self, held: &[&GrantObject], all: &[&GrantObject]) -> u32 {
-        self.fruitless += 1;
+        self.failed_writes += 1;
         self.attempts += 1;
         let had_turn = all
             .iter()
@@ -78,7 +78,7 @@ impl RejectedAdditions {
                 rejection.attempt = self.attempts;
             }
         }
-        u32::try_from(self.fruitless).unwrap_or(u32::MAX)
+        u32::try_from(self.failed_writes).unwrap_or(u32::MAX)
     }
 
     /// Forgets the grants that are gone.
@@ -90,9 +90,9 @@ impl RejectedAdditions {
     /// drift check that are not tried yet count as well, for example because OSS cannot be reached.
     pub fn retry_some(&mut self) {
         let rejected = self.by_uid.values_mut().filter(|r| r.error.is_some());
-        let (waiting, mut parked): (Vec<_>, Vec<_>) = rejected.partition(|rejection| rejection.retry);
-        parked.sort_by_key(|rejection| rejection.attempt);
-        for rejection in parked.into_iter().take(RETRIES.saturating_sub(waiting.len())) {
+        let (waiting, mut held): (Vec<_>, Vec<_>) = rejected.partition(|rejection| rejection.retry);
+        held.sort_by_key(|rejection| rejection.attempt);
+        for rejection in held.into_iter().take(RETRIES.saturating_sub(waiting.len())) {
             rejection.retry = true;
         }
     }
@@ -119,7 +119,7 @@ impl RejectedAdditions {
         let adds = |planned: &GrantPlan| planned.added > 0 || planned.is_too_large();
         let adds: Vec<bool> = plan.grants.iter().map(adds).collect();
         let adding = adds.iter().filter(|adds| **adds).count();
-        if self.by_uid.is_empty() || self.fruitless > adding {
+        if self.by_uid.is_empty() || self.failed_writes > adding {
             return vec![false; grants.len()];
         }
         let removes = plan
@@ -132,7 +132,7 @@ impl RejectedAdditions {
             .filter_map(|((index, grant), _)| Some((attempt(grant)?, index)))
             .min();
         let held: Vec<bool> = match first {
-            _ if removes && self.fruitless == 0 => adds,
+            _ if removes && self.failed_writes == 0 => adds,
             Some((_, first)) => adds
                 .iter()
                 .enumerate()

@@ -13,9 +13,10 @@ use crate::api::{
     ConditionStatus, EntryState, GrantCondition, GrantStatus, LedgerEntry, ObservedPolicy, PlannedChange,
     WriteReason,
 };
-use crate::core::condition_builder::{condition_status, whole_seconds};
+use crate::core::condition_builder::condition_status;
 use crate::core::hash::sha256;
 use crate::core::policy::{Denies, Document, POLICY_LIMIT, STATEMENT_LIMIT, StatementSpan, names_grantee};
+use crate::core::time::whole_seconds;
 
 /// The policy as seen by a reconcile.
 #[derive(Clone, Copy)]

@@ -8,7 +8,8 @@ use super::ready_summary::ready_summary;
 use super::state::{GrantState, Observation};
 use super::{GrantObject, drift};
 use crate::api::{Drift, DriftKind, GrantCondition, GrantReason, GrantStatus};
-use crate::core::condition_builder::{ConditionsBuilder, whole_seconds};
+use crate::core::condition_builder::ConditionsBuilder;
+use crate::core::time::whole_seconds;
 
 /// Computes the status.
 pub fn grant_status(

@@ -59,12 +59,13 @@ pub struct WriteHistory {
     /// Intended writes that were sent and not rejected: they can have taken effect, also if nobody looked in time, or if
     /// their ledger could not be stored after the answer. With the time of the last write.
     sent_intents: BTreeMap<(String, String), Timestamp>,
-    /// Intended writes that this process found when it first looked at the bucket: they can have taken effect before.
+    /// Intended writes that this process found when it first read the ledgers of the bucket: they can have taken effect
+    /// before.
     inherited_intents: BTreeSet<(String, String)>,
     /// Those whose grant was suspended since then: they count only for the deletion of the grant.
     suspended_intents: BTreeSet<(String, String)>,
-    /// When this process first looked at the bucket.
-    first_look: Option<Timestamp>,
+    /// When this process first read the ledgers of the bucket.
+    first_read: Option<Timestamp>,
     /// The recorded expiries that it found at that time.
     inherited_expiries: BTreeSet<Timestamp>,
     /// When one of them, too late to be plausible then, became plausible: the clock was corrected, or the expiry was
@@ -76,8 +77,8 @@ impl WriteHistory {
     /// Reads the unanswered writes of earlier processes from the ledgers.
     pub fn read_ledgers(&mut self, grants: &[GrantObject], now: Timestamp) {
         self.limit_to(now);
-        let first = self.first_look.is_none();
-        let first_look = *self.first_look.get_or_insert(now);
+        let first = self.first_read.is_none();
+        let first_read = *self.first_read.get_or_insert(now);
         let entries = || grants.iter().flat_map(|g| &g.status.owned);
         if first {
             let expiries = entries().filter_map(|e| e.unsettled_until.as_ref());
@@ -86,9 +87,9 @@ impl WriteHistory {
         let recorded = self.expiry_of(entries(), now);
         if self.recent.is_empty() {
             let unanswered = recorded.map(|until| time::before(until, WRITE_LIFE));
-            // A status can hold a time in the future: no write of an earlier process is later than the first look.
+            // A status can hold a time in the future: no write of an earlier process is later than the first read.
             let answered = grants.iter().filter_map(last_write).max();
-            let last = unanswered.max(answered.map(|at| at.min(first_look)));
+            let last = unanswered.max(answered.map(|at| at.min(first_read)));
             self.cold_until = last.map(|at| time::after(at, LAG));
         }
         let known = self.unsettled.max(self.in_flight.take());
@@ -109,7 +110,7 @@ impl WriteHistory {
             *at = (*at).min(now);
         }
         let limits = [
-            (&mut self.first_look, SignedDuration::ZERO),
+            (&mut self.first_read, SignedDuration::ZERO),
             (&mut self.corrected, SignedDuration::ZERO),
             (&mut self.cold_until, LAG),
             (&mut self.unsettled, WRITE_LIFE),
@@ -230,7 +231,7 @@ impl WriteHistory {
         entries: impl Iterator<Item = &'a LedgerEntry>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let latest = time::after(self.first_look?, WRITE_LIFE);
+        let latest = time::after(self.first_read?, WRITE_LIFE);
         let plausible = time::after(now, WRITE_LIFE);
         let recorded = entries.filter_map(|entry| entry.unsettled_until.as_ref());
         let counts = recorded.filter_map(|until| {

@@ -73,7 +73,7 @@ pub fn is_refused_as_public(batch: &[GrantWork], error: &CloudError) -> bool {
 /// Applies a failed write. A rejected write had no effect, so the ledgers return to their entries from before. Any other
 /// failed write may still take effect, so the ledgers keep the recorded entries. If OSS rejects what several grants
 /// add or what is written for others too, the error is that of one grant, and the next writes find out of which;
-/// those that are not to blame keep the outcome of the plan. Returns whether something has to be planned again
+/// those that are not at fault keep the outcome of the plan. Returns whether something has to be planned again
 /// without what was rejected.
 pub fn apply_failed(
     batch: &mut [GrantWork],
@@ -106,7 +106,7 @@ pub fn apply_failed(
     }
     let (split, several) = (content && !added.is_empty(), added.len() > 1);
     let mut plan_again = split && !held.is_empty();
-    let mut nobody_blamed = true;
+    let mut none_at_fault = true;
     for (work, planned) in batch.iter_mut().zip(&plan.grants) {
         let uid = &work.grant.uid;
         let recorded = if planned.added > 0 {
@@ -128,18 +128,18 @@ pub fn apply_failed(
         if let (Some(known), None) = (known, &work.decided) {
             work.decided = Some(GrantState::CloudFailed(known.clone()));
         }
-        let blamed = if split {
+        let at_fault = if split {
             planned.added > 0 && !several
         } else {
             planned.changes_policy()
         };
-        // What this plan records for a grant that is not to blame is planned again without the rejected additions.
+        // What this plan records for a grant that is not at fault is planned again without the rejected additions.
         let again = planned.changes_policy() || planned.is_too_large() || planned.ledger != work.input.ledger;
-        plan_again |= split && !blamed && again;
-        nobody_blamed &= !blamed;
-        work.unaffected = (!blamed).then(|| planned.outcome.clone());
+        plan_again |= split && !at_fault && again;
+        none_at_fault &= !at_fault;
+        work.unaffected = (!at_fault).then(|| planned.outcome.clone());
     }
-    plan_again || public_refused || nobody_blamed
+    plan_again || public_refused || none_at_fault
 }
 
 #[cfg(test)]
@@ -280,13 +280,13 @@ mod tests {
     #[test]
     fn a_write_is_planned_again_after_a_refusal_as_public_and_if_no_grant_is_to_blame() {
         let mut batch = [work_of("a", None)];
-        let blamed = planned(&mut batch);
-        let mut nobody = blamed.clone();
+        let at_fault = planned(&mut batch);
+        let mut nobody = at_fault.clone();
         nobody.grants[0].added = 0;
         let error = CloudError::new(CloudErrorKind::AccessDenied, "Code");
         for (plan, public_refused, again) in [
-            (&blamed, false, false),
-            (&blamed, true, true),
+            (&at_fault, false, false),
+            (&at_fault, true, true),
             (&nobody, false, true),
         ] {
             let failure = FailedWrite {

@@ -7,8 +7,9 @@ use super::phase::{End, Phase, allowed_count};
 use super::ready_summary::{JobReadySummary, counting, job_ready_summary};
 use super::{JobObject, Progress, Stats};
 use crate::api::{Condition, JobCondition, JobReason, JobStatus};
-use crate::core::condition_builder::{ConditionsBuilder, condition_flag, counted, credentials_reason};
+use crate::core::condition_builder::{ConditionsBuilder, condition_flag, credentials_reason};
 use crate::core::error::{CloudErrorKind, CredentialsError};
+use crate::core::text::counted;
 
 /// Message of ResultsStored after results that results.select leaves out were removed.
 pub(super) const RESULTS_KEPT_MESSAGE: &str =

@@ -3,10 +3,10 @@
 use super::Progress;
 use super::phase::{End, Phase};
 use crate::api::{JobReason, JobSpec, ProjectRef};
-use crate::core::condition_builder::counted;
 use crate::core::error::{CORRECT_CLOCK, CloudError, CredentialsError, KubeError};
 use crate::core::identity::Identity;
 use crate::core::refusal::RefusedBy;
+use crate::core::text::counted;
 
 /// The job has not finished in time.
 pub fn deadline_exceeded(spec: &JobSpec) -> End {

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::EnforcementWait;
-use crate::core::condition_builder::whole_seconds;
 use crate::core::grant::{GrantObject, ObjectKey};
 use crate::core::time;
+use crate::core::time::whole_seconds;
 
 /// A policy write counts as new for this long.
 const NEW_FOR: SignedDuration = SignedDuration::from_mins(10);

@@ -3,9 +3,10 @@
 use super::ready_summary::out_of_budget;
 use super::{End, JobObject, Phase, Progress};
 use crate::api::{EventReason, JobCondition, JobStatus, SuspendCause};
-use crate::core::condition_builder::{counted, newly_stalled};
+use crate::core::condition_builder::newly_stalled;
 use crate::core::error::CloudError;
 use crate::core::event_content::EventContent;
+use crate::core::text::counted;
 
 /// What is said of a job whose results were removed.
 pub const RESULTS_EXPIRED: &str =

@@ -3,7 +3,7 @@
 use super::Progress;
 use super::phase::{End, allowed_count};
 use crate::api::{JobReason, JobSpec, OnBelow, Thresholds};
-use crate::core::condition_builder::counted;
+use crate::core::text::counted;
 
 /// How many calls a job may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 use super::phase::{End, Phase};
 use super::throughput::time_left;
 use crate::api::{JobReason, JobSpec, JobStatus};
-use crate::core::condition_builder::{ReadySummary, counted, progressing, stalled};
+use crate::core::condition_builder::{ReadySummary, progressing, stalled};
+use crate::core::text::counted;
 
 /// Content of the Ready condition of a job.
 pub(super) type JobReadySummary = ReadySummary<JobReason>;

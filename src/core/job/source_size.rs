@@ -6,8 +6,8 @@ use super::planned_size::results_bytes;
 use super::source_ends::source_too_long;
 use super::{End, JobObject, SourceItem, SourcePosition};
 use crate::api::{ITEMS_LIMIT, JobReason, JobSpec, ObservedSource};
-use crate::core::condition_builder::whole_seconds;
 use crate::core::json::serialized_len;
+use crate::core::time::whole_seconds;
 
 /// Maximum size of all results of a job in bytes.
 const RESULTS_LIMIT: i64 = 64 * 1024 * 1024;

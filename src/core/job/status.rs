@@ -9,8 +9,10 @@ use super::{JobObject, Progress, ResultBuffer, ResultClassifier, Stats, report_n
 use crate::api::{
     ConditionStatus, Items, JobCondition, JobReason, JobSpec, JobStatus, ReportsSummary, Select, SuspendCause,
 };
-use crate::core::condition_builder::{ConditionsBuilder, truncate, whole_seconds};
+use crate::core::condition_builder::ConditionsBuilder;
 use crate::core::error::KubeError;
+use crate::core::text::truncate;
+use crate::core::time::whole_seconds;
 
 /// Computes the status. Without progress the counts stay unchanged.
 pub fn job_status(job: &JobObject, phase: &Phase, progress: Option<&Progress>, now: Timestamp) -> JobStatus {

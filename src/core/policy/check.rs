@@ -30,7 +30,7 @@ pub enum PlanFault {
     Everybody,
     /// Effect, Action, Resource or the recorded fingerprint of a statement of ours is not one that the operator writes.
     #[error("an added statement is not one that the operator writes, or its fingerprint differs")]
-    Foreign,
+    NotAsRendered,
     /// The document is larger than OSS accepts.
     #[error("the document is larger than OSS accepts")]
     Size,
@@ -175,7 +175,7 @@ fn check_added(bucket: &str, text: &str, stored: &[&LedgerEntry]) -> Result<(), 
         return Err(PlanFault::Everybody);
     }
     let is_ours = is_plausible(bucket, text, &entry.fingerprint);
-    is_ours.then_some(()).ok_or(PlanFault::Foreign)
+    is_ours.then_some(()).ok_or(PlanFault::NotAsRendered)
 }
 
 #[cfg(test)]
@@ -327,7 +327,7 @@ mod tests {
             let (adds, removes) = (document(&[&text]), removing(&text));
             assert_eq!(
                 check(&before, &adds, &intended(&text)),
-                Err(PlanFault::Foreign),
+                Err(PlanFault::NotAsRendered),
                 "{text}"
             );
             assert_eq!(check(&adds, &before, &removes), Err(PlanFault::Removed), "{text}");
@@ -340,7 +340,7 @@ mod tests {
         };
         assert_eq!(
             check(&before, &document(&[OURS]), &other),
-            Err(PlanFault::Foreign)
+            Err(PlanFault::NotAsRendered)
         );
     }
 

@@ -1,9 +1,9 @@
 //! Checks of an access log, and what follows from it for the grantee.
 
 use crate::api::{Grantee, PrincipalForm};
-use crate::core::condition_builder::counted;
 use crate::core::doctor::access_log::{AccessLog, MOST_SESSIONS, READS_OF_FIXED_SESSION};
 use crate::core::doctor::{AccessLogFacts, Check};
+use crate::core::text::counted;
 
 /// All checks of an access log.
 pub(crate) fn access_log_checks(facts: &AccessLogFacts, grantee: Option<&Grantee>) -> Vec<Check> {

@@ -1,11 +1,11 @@
 //! Checks of the probe of the limits: one for each kind of answer, its price, and whether the policy is back.
 
 use crate::api::FailureAction;
-use crate::core::condition_builder::counted;
 use crate::core::doctor::limits::{BurstAnswers, CaseAnswer, LimitsFindings};
 use crate::core::doctor::probe::checks::{billed_check, restore_check, stopped_check};
 use crate::core::doctor::probe::step::LimitCase;
 use crate::core::doctor::{Check, LimitsFacts, Setting};
+use crate::core::text::counted;
 
 /// All checks of the limits.
 pub(crate) fn limits_checks(limits: &LimitsFacts) -> Vec<Check> {

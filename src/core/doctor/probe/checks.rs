@@ -1,12 +1,12 @@
 //! Checks of a probe: its answers, its price, and whether the policy is back.
 
 use crate::api::{Grantee, PrincipalForm};
-use crate::core::condition_builder::counted;
 use crate::core::doctor::deny_spelling::deny_check;
 use crate::core::doctor::public_policy::{is_open, policy_view};
 use crate::core::doctor::{
     Check, GrantFacts, PassRoleFindings, ProbeFacts, ReadBack, RestoreOutcome, RevocationLag,
 };
+use crate::core::text::counted;
 
 /// All checks of a probe.
 pub(crate) fn probe_checks(probe: &ProbeFacts, grant: Option<&GrantFacts>) -> Vec<Check> {

@@ -36,7 +36,7 @@ impl Evidence<'_> {
     fn proves_own(&self, entry: &LedgerEntry, may_have_landed: bool) -> bool {
         // An unconfirmed write could have been made by another writer as well: only byte equality proves ownership.
         let landed = may_have_landed && self.live.contains(&entry.statement.as_str());
-        // A sibling may have found there, under another identity, what the operator has written.
+        // Another grant may have recorded what the operator wrote, under a different identity.
         let of_identity = entry.identity.is_some() && entry.identity.as_deref() == self.identity;
         let is_own = of_identity || !self.shared_identity;
         landed || (is_own && entry.state == EntryState::Applied && !entry.pre_existing)

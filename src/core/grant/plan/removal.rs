@@ -43,7 +43,7 @@ pub(super) fn remove_undesired(builder: &mut PlanBuilder<'_>, grant: usize) {
             forget(builder, grant, &entry.fingerprint);
             mark_pre_existing(builder, &entry.fingerprint);
         } else if others_want || others_hold || placed_by_other(builder, &entry.fingerprint) {
-            // Only what a grant says that may be in another namespace keeps it: the owner must be told.
+            // Kept only because a ledger in another namespace may claim it: counted as residual.
             residual += usize::from(stays_live && !others_want && !others_hold);
             if entry.state == EntryState::Applied && !entry.pre_existing {
                 hand_over(builder, grant, &entry.fingerprint);
@@ -136,8 +136,8 @@ fn plan_removal(builder: &mut PlanBuilder<'_>, grant: usize, entry: &LedgerEntry
     let text_at = |i: &usize| document.and_then(|d| d.statements().get(*i).map(|s| d.text_of(s)));
     let same_bytes = live.iter().find(|i| text_at(i) == Some(entry.statement.as_str()));
     // Remove at most one of several equal statements: the byte-equal one, else the last, because ours are appended.
-    if let Some(victim) = same_bytes.or(live.last()) {
-        builder.remove.insert(*victim);
+    if let Some(index) = same_bytes.or(live.last()) {
+        builder.remove.insert(*index);
         builder.update(grant, |plan| plan.removed += 1);
         mark_removing(
             builder,

@@ -12,7 +12,7 @@ fn a_plan_that_fails_its_check_is_not_reported_as_a_conflict() {
         PlanFault::Removed,
         PlanFault::Added,
         PlanFault::Everybody,
-        PlanFault::Foreign,
+        PlanFault::NotAsRendered,
         PlanFault::Size,
         PlanFault::Unchanged,
     ] {
