@@ -116,6 +116,14 @@ pub fn cases() -> Vec<(&'static str, Value)> {
             json!("oss://B_/a.jpg"),
         ),
         (
+            "a key must not start with / or a backslash: object keys have no leading slash",
+            json!("oss://photos//a.jpg"),
+        ),
+        (
+            "a prefix must not start with / or a backslash: object keys have no leading slash",
+            json!("/a"),
+        ),
+        (
             "must not have control characters",
             json!("oss://photos/a\u{85}.jpg"),
         ),
@@ -236,15 +244,15 @@ pub fn cases() -> Vec<(&'static str, Value)> {
             json!({"results": {"select": "BelowThreshold"}, "thresholds": null}),
         ),
         (
-            "maxFailedItems must be a count such as 3, or a percentage such as \"10%\"",
+            "maxFailedItems must be a count such as 3 (0 or more, without quotes), or a percentage such as \"10%\" (0% to 100%)",
             json!({"maxFailedItems": "many"}),
         ),
         (
-            "thresholds.maxBelow must be a count such as 3, or a percentage such as \"5%\"",
+            "thresholds.maxBelow must be a count such as 3 (0 or more, without quotes), or a percentage such as \"5%\" (0% to 100%)",
             json!({"thresholds": {"maxBelow": -1}}),
         ),
         (
-            "exactly one of uris, prefix and manifest is required",
+            "exactly one of uris, prefix and manifest is required: set one, remove the others",
             json!({"prefix": {"bucket": "photos"}}),
         ),
         (
