@@ -15,10 +15,10 @@ pub(super) async fn rest(
     progress: Option<&mut Progress>,
     phase: &Phase,
 ) -> Action {
-    let before = writer.job.status.suspended_by;
+    let event = rests(&writer.job, phase);
     let stored = writer.persist(context, progress, phase).await;
     if stored == WriteResult::Stored
-        && let Some(event) = rests(before, phase, &writer.job.status)
+        && let Some(event) = event
     {
         publish_job_event(context, &writer.job, event).await;
     }

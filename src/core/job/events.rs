@@ -1,6 +1,5 @@
 //! The events of a job.
 
-use super::ready_summary::out_of_budget;
 use super::{End, JobObject, Phase, Progress};
 use crate::api::{EventReason, JobCondition, JobStatus, SuspendCause};
 use crate::core::condition_builder::newly_stalled;
@@ -48,21 +47,24 @@ pub fn first_call_denied(message: &str, error: &CloudError) -> EventContent {
     waiting_for_grant(&format!("{message}; {}", error.code_and_refusal()))
 }
 
-/// Returns the event of a job that rests in this phase, with the counts of its status; `None` if it rested for that cause
-/// `before`.
-pub fn rests(before: Option<SuspendCause>, phase: &Phase, status: &JobStatus) -> Option<EventContent> {
+/// Returns the event of a job that is about to rest in this phase; `None` if its status says so already.
+pub fn rests(job: &JobObject, phase: &Phase) -> Option<EventContent> {
+    let before = job.status.suspended_by;
     if *phase == Phase::Suspended {
         (before != Some(SuspendCause::Requested)).then(suspended)
     } else if *phase == Phase::OutOfBudget {
-        (before != Some(SuspendCause::BudgetUsed)).then(|| budget_used(status))
+        (before != Some(SuspendCause::BudgetUsed)).then(budget_used)
     } else {
         None
     }
 }
 
 /// Returns the event of a job that has used up its budget and is suspended.
-fn budget_used(status: &JobStatus) -> EventContent {
-    EventContent::new(EventReason::BudgetExceeded, out_of_budget(status))
+fn budget_used() -> EventContent {
+    EventContent::new(
+        EventReason::BudgetExceeded,
+        "Budget used up: raise budget.maxRequests to resume",
+    )
 }
 
 /// Returns the event of a suspended job.
@@ -133,13 +135,7 @@ mod tests {
 
     #[test]
     fn a_rest_is_announced_once_for_each_cause() {
-        let status = json!({"items": {"total": 9, "pending": 3}, "requests": {"sent": 7}});
-        let status: JobStatus = serde_json::from_value(status).unwrap();
-        let used = "Budget of 7 requests used up with 3 items left: set budget.maxRequests to at least 10";
-        assert_eq!(
-            budget_used(&status),
-            EventContent::new(EventReason::BudgetExceeded, used)
-        );
+        let mut job = JobObject::bare("media", "one", Err(String::new()));
         for (cause, phase, event) in [
             (None, Phase::Suspended, Some(suspended())),
             (
@@ -148,11 +144,12 @@ mod tests {
                 Some(suspended()),
             ),
             (Some(SuspendCause::Requested), Phase::Suspended, None),
-            (None, Phase::OutOfBudget, Some(budget_used(&status))),
+            (None, Phase::OutOfBudget, Some(budget_used())),
             (Some(SuspendCause::BudgetUsed), Phase::OutOfBudget, None),
             (None, Phase::Scoring(0), None),
         ] {
-            assert_eq!(rests(cause, &phase, &status), event, "{cause:?} {phase:?}");
+            job.status.suspended_by = cause;
+            assert_eq!(rests(&job, &phase), event, "{cause:?} {phase:?}");
         }
     }
 
