@@ -109,7 +109,9 @@ impl Context {
         match key {
             QueueKey::Bucket(bucket) => {
                 self.forget_bucket(bucket);
-                self.recheck_requests.lock().remove(bucket);
+                if self.recheck_requests.lock().remove(bucket) {
+                    self.trigger_jobs_awaiting(bucket);
+                }
             }
             QueueKey::Job(job) => self.forget_job(job),
             // Their requests stay until they succeed.
@@ -199,8 +201,7 @@ impl Context {
         self.recheck_requests.lock().contains(bucket)
     }
 
-    /// Records that the recheck of a bucket is done, and triggers the jobs that wait for it. A full channel drops a trigger;
-    /// such a job is requeued anyway.
+    /// Records that the recheck of a bucket is done, and triggers the jobs that wait for it.
     pub fn recheck_done(&self, bucket: &str) {
         if !self.recheck_requests.lock().remove(bucket) {
             return;
@@ -209,8 +210,15 @@ impl Context {
         times.retain(|_, time| is_recheck_valid(time.elapsed()));
         times.insert(bucket.into(), Instant::now());
         drop(times);
+        self.trigger_jobs_awaiting(bucket);
+    }
+
+    /// Triggers the jobs that wait for a recheck of a bucket. A full channel drops a trigger; such a job is requeued anyway.
+    fn trigger_jobs_awaiting(&self, bucket: &str) {
         let mut waiting = self.jobs_awaiting_recheck.lock();
-        for (job, _) in waiting.extract_if(|_, awaited| &**awaited == bucket) {
+        let jobs: Vec<_> = waiting.extract_if(|_, awaited| &**awaited == bucket).collect();
+        drop(waiting);
+        for (job, _) in jobs {
             let flow = job.namespace.clone();
             let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), flow));
         }

@@ -123,20 +123,27 @@ impl Runs {
         };
         running.waiting.remove(job);
         // The next job takes the slot that this one was triggered for.
-        if running.triggered.remove(job)
-            && let Some(next) = running.next()
-        {
-            self.trigger(next);
+        if running.triggered.remove(job) {
+            self.trigger_next(running);
         }
         if running.is_idle() {
             of_namespace.remove(&job.namespace);
         }
     }
 
-    /// Triggers a job that waits. A full channel drops the trigger; a waiting job is requeued periodically anyway.
-    fn trigger(&self, job: ObjectKey) {
-        let flow = job.namespace.clone();
-        let _ = self.jobs.try_send(Trigger::now(QueueKey::Job(job), flow));
+    /// Triggers the next job that waits for a slot. Returns whether there was one. A full channel drops the trigger: no
+    /// slot is kept for such a job, which waits again and is requeued periodically anyway.
+    fn trigger_next(&self, running: &mut NamespaceRuns) -> bool {
+        let Some(job) = running.next() else {
+            return false;
+        };
+        let trigger = Trigger::now(QueueKey::Job(job.clone()), job.namespace.clone());
+        let sent = self.jobs.try_send(trigger).is_ok();
+        if !sent {
+            running.triggered.remove(&job);
+            running.waiting.add(&job);
+        }
+        sent
     }
 }
 
@@ -158,9 +165,7 @@ impl Drop for RunSlot<'_> {
         };
         running.count = running.count.saturating_sub(1);
         let free = jobs_to_trigger(running.count, running.waiting.len());
-        for job in (0..free).map_while(|_| running.next()) {
-            self.runs.trigger(job);
-        }
+        let _ = (0..free).all(|_| self.runs.trigger_next(running));
         if running.is_idle() {
             runs.of_namespace.remove(&self.namespace);
         }
@@ -206,6 +211,27 @@ mod tests {
         assert!(slots.iter().all(Option::is_some));
         drop(slots);
         assert!(runs.state.lock().of_namespace.is_empty());
+    }
+
+    #[test]
+    fn no_slot_is_kept_for_a_job_whose_trigger_was_dropped() {
+        let (sender, mut triggers) = mpsc::channel(1);
+        let runs = Runs::new(RunMemory::of_limit(256 * 1024 * 1024), sender);
+        let key = |name: &str| ObjectKey {
+            namespace: "media".to_owned(),
+            name: name.to_owned(),
+        };
+        let mut slots: Vec<_> = (0..MAX_RUNS_PER_NAMESPACE)
+            .map(|number| runs.try_slot(&key(&format!("running-{number}")), 0).ok())
+            .collect();
+        assert!(runs.try_slot(&key("first"), 0).is_err() && runs.try_slot(&key("second"), 0).is_err());
+        slots.truncate(MAX_RUNS_PER_NAMESPACE - 2);
+        assert_eq!(triggers.try_recv().unwrap().key, QueueKey::Job(key("first")));
+        assert!(triggers.try_recv().is_err());
+        slots.push(runs.try_slot(&key("new"), 0).ok());
+        assert!(runs.try_slot(&key("newer"), 0).is_err());
+        slots.push(runs.try_slot(&key("first"), 0).ok());
+        assert!(slots.iter().all(Option::is_some));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) async fn read_job(context: &Context, key: &ObjectKey) -> ControlFlow<
         }
         Err(error) => {
             tracing::warn!(job = %key, %error, "failed to read job; retrying");
+            // The slot that it was triggered for is for the next one.
+            context.runs.stop_waiting(key);
             return Break(retry_read(&key.to_string()));
         }
     };
