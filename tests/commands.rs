@@ -57,16 +57,22 @@ mod commands {
     #[test]
     fn a_name_that_no_object_can_have_is_refused_before_a_request() {
         let folder = tempfile::tempdir().unwrap();
-        for (arguments, part) in [
-            (&["results", "j?x=1"][..], "the name of the job must be"),
-            (&["results", "../secrets/s"], "the name of the job must be"),
-            (&["results", "j", "-n", "a/b"], "the namespace must be"),
+        for (arguments, code, part) in [
+            (&["results", "j?x=1"][..], 1, "the name of the job must be"),
+            (
+                &["results", "../secrets/s"],
+                64,
+                "a job is written as NAME or isj/NAME",
+            ),
+            (&["results", "j", "-n", "a/b"], 1, "the namespace must be"),
             (
                 &["results", "j", "--context", "zz"],
+                1,
                 "imm-operator results: context zz does not exist in the kubeconfig",
             ),
             (
                 &["release-finalizers", "--context", "zz"],
+                1,
                 "imm-operator release-finalizers: context zz does not exist",
             ),
         ] {
@@ -74,7 +80,7 @@ mod commands {
                 .output()
                 .unwrap();
             let message = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
             assert!(
                 message.contains(part) && !message.contains("request to"),
                 "{message}"

@@ -84,6 +84,7 @@ pub fn validated_source(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
                     rule,
                 });
             }
+            check_start("spec.source.prefix.prefix", &prefix.prefix)?;
             Ok(SourceSpec::Prefix {
                 bucket: prefix.bucket.clone(),
                 prefix: prefix.prefix.clone(),
@@ -91,19 +92,31 @@ pub fn validated_source(spec: &JobSpec) -> Result<SourceSpec, ValidationError> {
         }
         (None, Some(manifest)) if source.uris.is_empty() => {
             let object = ObjectUri::parse("spec.source.manifest.uri", &manifest.uri)?;
+            check_start("spec.source.manifest.uri", &object.key)?;
             check_object_path("spec.source.manifest.uri", &object.key)?;
             Ok(SourceSpec::Manifest(object))
         }
         (None, None) if !source.uris.is_empty() => {
             let uris = source.uris.iter();
             let images = uris.map(|uri| ObjectUri::parse("spec.source.uris", uri));
-            Ok(SourceSpec::Uris(images.collect::<Result<_, _>>()?))
+            let images: Vec<_> = images.collect::<Result<_, _>>()?;
+            for image in &images {
+                check_start("spec.source.uris", &image.key)?;
+            }
+            Ok(SourceSpec::Uris(images))
         }
         _ => Err(ValidationError {
             field: "spec.source",
             rule: "must have exactly one of uris, prefix and manifest",
         }),
     }
+}
+
+/// Checks the start of a key or of a prefix of keys.
+fn check_start(field: &'static str, key: &str) -> Result<(), ValidationError> {
+    let rule = "must not start with / or a backslash: object keys have no leading slash";
+    let starts = key.starts_with(['/', '\\']);
+    (!starts).then_some(()).ok_or(ValidationError { field, rule })
 }
 
 #[cfg(test)]
